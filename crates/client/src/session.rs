@@ -1,0 +1,386 @@
+//! The state machine of one client, over all its connections. It does no I/O and looks at no
+//! clock; the same calls with the same times and seed give the same bytes.
+//!
+//! Who drives it ([`crate::Client`] does, and so can a test or a simulator):
+//!
+//! 1. asks [`Session::poll_dial`] whether to open a connection, and answers with
+//!    [`Session::connected`] or [`Session::disconnected`];
+//! 2. hands over what it reads with [`Session::handle_bytes`], and calls
+//!    [`Session::handle_timeout`] at [`Session::next_deadline_ms`];
+//! 3. after each call drains [`Session::poll_output`] and [`Session::poll_notice`].
+//!
+//! Times are milliseconds on a clock that never goes back.
+
+mod backoff;
+mod connection;
+mod deliveries;
+mod ledger;
+mod publishes;
+mod requests;
+mod subscriptions;
+
+pub use subscriptions::Next;
+
+use crate::config::{Config, millis};
+use crate::error::{ConnectionError, PublishError, SubscribeError};
+use crate::random::Random;
+use crate::status::{ClientStats, State, Status};
+use backoff::Backoff;
+use connection::Connection;
+use ledger::Ledger;
+use multibeam_wire::{CloseCode, Position, ProducerId, Start, SubscriptionId, TopicName};
+use publishes::Publishes;
+use std::collections::VecDeque;
+use subscriptions::{Subscriptions, Tag};
+
+/// How long a connection must have held, at most, for pauses to begin short again.
+const HELD_MS_MAX: u64 = 10_000;
+
+/// Name of one publish of this client, in the order of the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(u64);
+
+/// Something that an application waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// The publish has a place in the client; it can't be taken back any more.
+    PublishAccepted(Ticket),
+    /// The publish has ended.
+    PublishEnded(Ticket, Result<(), PublishError>),
+    /// The subscription has something, or has ended.
+    Readable(SubscriptionId),
+    /// [`Session::status`] has changed.
+    Status,
+}
+
+/// What to do about a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Dial {
+    /// Open one to this server, at once.
+    Now(String),
+    /// Nothing before the next deadline or command.
+    Wait,
+    /// Nothing ever again: the client is closed.
+    Never,
+}
+
+/// What to do with the open connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// Write the output and go on.
+    Open,
+    /// Write the output, close, then call [`Session::disconnected`].
+    Close,
+}
+
+#[derive(Debug)]
+enum Link {
+    Waiting { retry_at_ms: u64 },
+    Dialing { server: String, until_ms: u64 },
+    Open(Box<Connection>),
+    Closed,
+}
+
+/// See the module. One mutation, then one drain.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    producer: ProducerId,
+    ledger: Ledger,
+    link: Link,
+    backoff: Backoff,
+    status: Status,
+    closed: bool,
+    connections: u64,
+    dials: usize,
+    wake: bool,
+}
+
+impl Session {
+    /// A client that has not connected; values of `config` outside their range are moved to
+    /// its nearest end.
+    #[must_use]
+    pub fn new(config: Config) -> Self {
+        let config = config.in_range();
+        let mut random = Random::new(config.seed);
+        let drawn = ProducerId(u128::from(random.next()) << 64 | u128::from(random.next()));
+        Self {
+            producer: config.producer.unwrap_or(drawn),
+            ledger: Ledger {
+                publishes: Publishes::new(config.publish_in_flight_max, millis(config.publish_deadline)),
+                subscriptions: Subscriptions::new(),
+                stats: ClientStats::default(),
+                notices: VecDeque::new(),
+                random,
+            },
+            link: Link::Waiting { retry_at_ms: 0 },
+            backoff: Backoff::new(millis(config.backoff_min), millis(config.backoff_max)),
+            status: Status::default(),
+            closed: false,
+            connections: 0,
+            dials: 0,
+            wake: false,
+            config,
+        }
+    }
+
+    // The driver's side.
+
+    /// Whether a connection is to be opened.
+    pub fn poll_dial(&mut self, now_ms: u64) -> Dial {
+        match self.link {
+            Link::Waiting { retry_at_ms } if retry_at_ms <= now_ms => {}
+            Link::Closed => return Dial::Never,
+            Link::Waiting { .. } | Link::Dialing { .. } | Link::Open(_) => return Dial::Wait,
+        }
+        let Some(index) = self.dials.checked_rem(self.config.servers.len()) else {
+            self.failed(ConnectionError::NoServer, now_ms);
+            return Dial::Wait;
+        };
+        self.dials = index + 1;
+        let server = self.config.servers[index].clone();
+        self.link =
+            Link::Dialing { server: server.clone(), until_ms: now_ms + millis(self.config.connect_timeout) };
+        self.status.server = Some(server.clone());
+        self.status_is(State::Connecting);
+        self.invariants();
+        Dial::Now(server)
+    }
+
+    /// Whether the connection that was asked for is still wanted.
+    #[must_use]
+    pub const fn is_dialing(&self) -> bool {
+        matches!(self.link, Link::Dialing { .. })
+    }
+
+    /// The connection is open. Ignored where it is not wanted any more.
+    pub fn connected(&mut self, now_ms: u64) {
+        let Link::Dialing { server, .. } = &self.link else { return };
+        self.connections += 1;
+        let connection =
+            Connection::new(server.clone(), self.connections, now_ms, &mut self.ledger, &self.config);
+        self.link = Link::Open(Box::new(connection));
+        self.invariants();
+    }
+
+    /// The connection could not be opened (with the error), or is gone. The reason that this
+    /// machine or the node gave for the end goes before `error`.
+    pub fn disconnected(&mut self, error: Option<&std::io::Error>, now_ms: u64) {
+        let lost = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+        let error = error.unwrap_or(&lost);
+        match std::mem::replace(&mut self.link, Link::Closed) {
+            Link::Dialing { server, .. } => self.failed(ConnectionError::unreachable(&server, error), now_ms),
+            Link::Open(connection) => {
+                if let Some(established) = connection.established() {
+                    let held_ms = now_ms - established.since_ms;
+                    if held_ms >= HELD_MS_MAX.min(2 * established.interval_ms) {
+                        self.backoff.reset();
+                    }
+                }
+                let lost = ConnectionError::lost(connection.server(), error);
+                let error = connection.into_ending().map_or(lost, |ending| ending.error);
+                self.failed(error, now_ms);
+            }
+            link @ (Link::Waiting { .. } | Link::Closed) => self.link = link,
+        }
+        self.invariants();
+    }
+
+    /// Takes over bytes of the open connection, cut anywhere.
+    pub fn handle_bytes(&mut self, bytes: &[u8], now_ms: u64) {
+        let Link::Open(connection) = &mut self.link else { return };
+        let was_established = connection.established().is_some();
+        connection.handle_bytes(bytes, now_ms, &mut self.ledger);
+        if let Some(established) = connection.established().filter(|_| !was_established) {
+            self.ledger.stats.connects += 1;
+            self.status.failures_in_row = 0;
+            self.status.session = Some(established.session);
+            self.status_is(State::Connected);
+        }
+        self.invariants();
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now_ms: u64) {
+        self.ledger.publishes.expire(now_ms, &mut self.ledger.notices);
+        match &mut self.link {
+            Link::Dialing { server, until_ms } if *until_ms <= now_ms => {
+                let timeout_ms = millis(self.config.connect_timeout);
+                let error = ConnectionError::ConnectTimeout { server: std::mem::take(server), timeout_ms };
+                self.failed(error, now_ms);
+            }
+            Link::Open(connection) => connection.handle_timeout(now_ms),
+            Link::Waiting { .. } | Link::Dialing { .. } | Link::Closed => {}
+        }
+        self.invariants();
+    }
+
+    /// Appends what is to be written. `out` may hold what was not yet written: above 64 KiB
+    /// only signs of life and acknowledgements are added.
+    pub fn poll_output(&mut self, now_ms: u64, out: &mut Vec<u8>) -> Flow {
+        let Link::Open(connection) = &mut self.link else { return Flow::Close };
+        let flow = connection.poll_output(now_ms, out, &mut self.ledger, &self.config, self.producer);
+        self.invariants();
+        flow
+    }
+
+    /// When [`Self::handle_timeout`] and [`Self::poll_output`] must be called at the latest.
+    #[must_use]
+    pub fn next_deadline_ms(&self) -> Option<u64> {
+        let link = match &self.link {
+            Link::Waiting { retry_at_ms } => Some(*retry_at_ms),
+            Link::Dialing { until_ms, .. } => Some(*until_ms),
+            Link::Open(connection) => Some(connection.next_deadline_ms()),
+            Link::Closed => None,
+        };
+        let publish = self.ledger.publishes.next_deadline_ms();
+        link.into_iter().chain(publish).min()
+    }
+
+    /// The next thing to tell the application.
+    pub fn poll_notice(&mut self) -> Option<Notice> {
+        self.ledger.notices.pop_front()
+    }
+
+    /// Whether a command of the application since the last call gave the driver something to
+    /// do or moved its deadline.
+    pub const fn take_wake(&mut self) -> bool {
+        std::mem::replace(&mut self.wake, false)
+    }
+
+    // The application's side.
+
+    /// Takes over a message for the cluster; the body must be within its limit. Its end comes
+    /// as [`Notice::PublishEnded`].
+    ///
+    /// # Panics
+    /// When the body is longer than [`multibeam_wire::limits::BODY_BYTES_MAX`].
+    pub fn publish(&mut self, topic: TopicName, body: Vec<u8>, now_ms: u64) -> Ticket {
+        assert!(body.len() <= multibeam_wire::limits::BODY_BYTES_MAX);
+        let ticket = self.ledger.publishes.push(topic, body, now_ms, &mut self.ledger.notices);
+        if self.closed {
+            self.ledger.publishes.close(&mut self.ledger.notices);
+        }
+        self.wake = true;
+        ticket
+    }
+
+    /// Forgets a publish that was not yet accepted.
+    pub fn take_back(&mut self, ticket: Ticket) {
+        self.ledger.publishes.take_back(ticket);
+    }
+
+    /// Adds a subscription; it lives until [`Self::unsubscribe`].
+    ///
+    /// # Errors
+    /// [`SubscribeError::TooMany`], [`SubscribeError::Closed`].
+    pub fn subscribe(&mut self, topic: TopicName, start: Start) -> Result<SubscriptionId, SubscribeError> {
+        self.wake = true;
+        self.ledger.subscriptions.add(topic, start)
+    }
+
+    /// Forgets a subscription and what waits in its queue.
+    pub fn unsubscribe(&mut self, id: SubscriptionId, now_ms: u64) {
+        let tags = self.ledger.subscriptions.remove(id);
+        self.handled(&tags, now_ms);
+        self.wake = true;
+    }
+
+    /// The next event of a subscription. The call says that the event before it was handled.
+    pub fn next_event(&mut self, id: SubscriptionId, now_ms: u64) -> Next {
+        let (next, handled) = self.ledger.subscriptions.next(id);
+        self.handled(handled.as_slice(), now_ms);
+        next
+    }
+
+    /// Position of the last event that the application took, to resume behind it.
+    #[must_use]
+    pub fn cursor(&self, id: SubscriptionId) -> Option<Position> {
+        self.ledger.subscriptions.taken(id)
+    }
+
+    /// Ends the connection with BYE and everything that waits. Queues can still be emptied.
+    pub fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        self.ledger.publishes.close(&mut self.ledger.notices);
+        self.ledger.subscriptions.close(&mut self.ledger.notices);
+        match &mut self.link {
+            Link::Open(connection) => connection.end(Some(CloseCode::Normal), ConnectionError::Closed),
+            Link::Waiting { .. } | Link::Dialing { .. } | Link::Closed => self.link = Link::Closed,
+        }
+        self.wake = true;
+        self.invariants();
+    }
+
+    /// The driver is gone: nothing will happen any more.
+    pub fn finish(&mut self) {
+        self.close();
+        self.link = Link::Closed;
+        self.status.session = None;
+        self.status_is(State::Closed);
+        self.invariants();
+    }
+
+    /// Whether [`Self::close`] was called.
+    #[must_use]
+    pub const fn is_closed(&self) -> bool {
+        self.closed
+    }
+
+    /// How the client is doing.
+    #[must_use]
+    pub const fn status(&self) -> &Status {
+        &self.status
+    }
+
+    /// Servers to try.
+    #[must_use]
+    pub const fn servers(&self) -> usize {
+        self.config.servers.len()
+    }
+
+    /// Counters.
+    #[must_use]
+    pub const fn stats(&self) -> ClientStats {
+        self.ledger.stats
+    }
+
+    fn handled(&mut self, tags: &[Tag], now_ms: u64) {
+        let carried_bytes = self.ledger.subscriptions.carried_bytes();
+        if let Link::Open(connection) = &mut self.link {
+            self.wake |= connection.handled(tags, now_ms, carried_bytes);
+        }
+        self.invariants();
+    }
+
+    fn failed(&mut self, error: ConnectionError, now_ms: u64) {
+        self.ledger.stats.disconnects += 1;
+        self.status.session = None;
+        if self.closed {
+            self.link = Link::Closed;
+            return;
+        }
+        if self.status.state != State::Connected {
+            self.status.failures_in_row += 1;
+        }
+        self.status.last_error = Some(error);
+        self.link = Link::Waiting { retry_at_ms: now_ms + self.backoff.next_ms(&mut self.ledger.random) };
+        self.status_is(State::Waiting);
+    }
+
+    fn status_is(&mut self, state: State) {
+        self.status.state = state;
+        self.status.version += 1;
+        self.ledger.notices.push_back(Notice::Status);
+    }
+
+    fn invariants(&self) {
+        if cfg!(debug_assertions) {
+            self.ledger.subscriptions.invariants();
+            self.ledger.publishes.invariants();
+            assert!(self.closed || !matches!(self.link, Link::Closed));
+        }
+    }
+}

@@ -1,0 +1,515 @@
+//! A client of a script: a friendly one that checks everything it gets, or a hostile one.
+//!
+//! It is written against the wire alone and shares nothing with the client library, so that
+//! a misunderstanding is not made twice.
+
+use super::truth::{MessageId, Truth};
+use crate::sockets::SocketId;
+use multibeam_proto::Time;
+use multibeam_wire::{
+    CloseCode, Direction, ErrorCode, Frame, FrameType, Gap, Generation, Hello, Inbound, Offset, Outcome,
+    Payload, Position, ProducerId, Publish, Seq, Start, Subscribe, SubscriptionId, WindowUnit,
+};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+/// Topics of a script; they fall on different shards and classes.
+pub(super) const TOPICS: [&str; 4] = ["alarm.fire", "chat.a", "user.7.msg", "news.x.y"];
+
+/// Who a client is, over all its connections.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) id: u32,
+    /// Keeps the rules; everything it is promised is checked.
+    pub(super) friendly: bool,
+    pub(super) connection: Option<Connection>,
+    next_number: u64,
+    /// Published, sent at least once, not answered: number, topic, bytes, generation.
+    unanswered: VecDeque<Pending>,
+    subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    pub(super) acked: BTreeSet<MessageId>,
+    refused: BTreeSet<MessageId>,
+    /// Refused with the word that it has no effect.
+    void: BTreeSet<MessageId>,
+    /// Acknowledged since the world last looked: the frame's number, and the topic.
+    pub(super) fresh_acks: Vec<(u32, usize)>,
+    pub(super) delivered: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    number: u64,
+    topic: usize,
+    bytes: usize,
+    sent_in: Option<Generation>,
+}
+
+#[derive(Debug)]
+struct Subscription {
+    topic: usize,
+    start: Start,
+    /// The last position told, by SUBSCRIBED, a delivery or a gap.
+    cursor: Option<Position>,
+    /// On this connection, SUBSCRIBED has come.
+    live: bool,
+    got: BTreeSet<MessageId>,
+}
+
+/// One connection of a client.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub(super) shard: usize,
+    pub(super) socket: SocketId,
+    pub(super) opened: Time,
+    /// Bytes that were written and did not fit the socket yet.
+    pub(super) outgoing: VecDeque<u8>,
+    /// Sends nothing any more; the end follows what is outgoing.
+    pub(super) ending: bool,
+    pub(super) ended: bool,
+    inbound: Inbound,
+    generation: Option<Generation>,
+    pub(super) bye: Option<u16>,
+    sent: Seq,
+    acked: Seq,
+    /// Publishes by their frame's number.
+    publishes: VecDeque<(Seq, u64, u32)>,
+    node_window: u32,
+    received: Seq,
+    /// Not yet acknowledged by us.
+    ack_owed: bool,
+    window: u16,
+    /// Sum of payload bytes of all DATA received, and at our last acknowledgement.
+    data_bytes: u64,
+    data_limit: u64,
+    /// Sums at which we said, with a window above zero, that nothing is in flight.
+    empty_at: BTreeSet<u64>,
+}
+
+const UNIT: WindowUnit = WindowUnit::SMALLEST;
+
+impl Client {
+    pub(super) fn new(id: u32, friendly: bool) -> Self {
+        Self {
+            id,
+            friendly,
+            connection: None,
+            next_number: 1,
+            unanswered: VecDeque::new(),
+            subscriptions: BTreeMap::new(),
+            acked: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            void: BTreeSet::new(),
+            fresh_acks: Vec::new(),
+            delivered: 0,
+        }
+    }
+
+    /// A new connection: HELLO, and every subscription again from its cursor, the first
+    /// `turn` of them last.
+    pub(super) fn connected(&mut self, shard: usize, socket: SocketId, window: u16, turn: usize, now: Time) {
+        self.connection = Some(Connection {
+            shard,
+            socket,
+            opened: now,
+            outgoing: VecDeque::new(),
+            ending: false,
+            ended: false,
+            inbound: Inbound::new(Direction::ToClient),
+            generation: None,
+            bye: None,
+            sent: Seq(0),
+            acked: Seq(0),
+            publishes: VecDeque::new(),
+            node_window: 0,
+            received: Seq(0),
+            ack_owed: false,
+            window,
+            data_bytes: 0,
+            data_limit: 0,
+            empty_at: BTreeSet::new(),
+        });
+        if !self.friendly {
+            return;
+        }
+        let hello = Hello {
+            flags: 0,
+            window_unit_log2: u64::from(UNIT.log2()),
+            producer: ProducerId(u128::from(self.id)),
+            agent: "script",
+        };
+        self.say(&Payload::Hello(hello));
+        let mut again: Vec<_> = self
+            .subscriptions
+            .iter_mut()
+            .map(|(id, subscription)| {
+                subscription.live = false;
+                let start = subscription.cursor.map_or(subscription.start, Start::After);
+                (*id, subscription.topic, start)
+            })
+            .collect();
+        let turn = again.len().min(turn);
+        again.rotate_left(turn);
+        for (subscription, topic, start) in again {
+            self.say(&Payload::Subscribe(Subscribe { subscription, topic: TOPICS[topic], start }));
+        }
+    }
+
+    /// The connection is gone; whatever was on its way is unknown.
+    pub(super) fn disconnected(&mut self) {
+        self.connection = None;
+    }
+
+    /// Sends a frame by the rules.
+    fn say(&mut self, payload: &Payload<'_>) {
+        let Some(connection) = &mut self.connection else { return };
+        if connection.ending {
+            return;
+        }
+        if payload.frame_type().sequenced() {
+            connection.sent = connection.sent.next();
+        }
+        connection.granted();
+        let mut bytes = Vec::new();
+        payload.encode(connection.sent, connection.received, connection.window, &mut bytes);
+        connection.outgoing.extend(bytes);
+        connection.ack_owed = false;
+    }
+
+    pub(super) fn subscribe(&mut self, topic: usize, start: Start) {
+        if self.subscriptions.len() >= TOPICS.len() || self.connection.is_none() {
+            return;
+        }
+        let subscription = SubscriptionId(self.subscriptions.len() as u32);
+        let known = Subscription { topic, start, cursor: None, live: false, got: BTreeSet::new() };
+        self.subscriptions.insert(subscription, known);
+        self.say(&Payload::Subscribe(Subscribe { subscription, topic: TOPICS[topic], start }));
+    }
+
+    /// Wants to publish; it is sent when the node's window allows.
+    pub(super) fn publish(&mut self, topic: usize, bytes: usize) {
+        if self.unanswered.len() < 8 {
+            let number = self.next_number;
+            self.next_number += 1;
+            self.unanswered.push_back(Pending { number, topic, bytes, sent_in: None });
+        }
+    }
+
+    /// Sends what may be sent: publishes in order, an acknowledgement, the new window.
+    pub(super) fn act(&mut self) {
+        while let Some(connection) = &self.connection
+            && let Some(generation) = connection.generation
+            && !connection.ending
+        {
+            let sent: BTreeSet<u64> = connection.publishes.iter().map(|(_, number, _)| *number).collect();
+            let Some(at) = self.unanswered.iter().position(|pending| !sent.contains(&pending.number)) else {
+                break;
+            };
+            let pending = self.unanswered[at];
+            let in_flight: u32 = connection.publishes.iter().map(|(_, _, bytes)| *bytes).sum();
+            let id = MessageId { client: self.id, number: pending.number };
+            let body = id.body(pending.topic, pending.bytes);
+            let publish = Publish {
+                number: pending.number,
+                topic: TOPICS[pending.topic],
+                retry_of: pending.sent_in,
+                body: &body,
+            };
+            let mut probe = Vec::new();
+            let bytes = Payload::Publish(publish).encode(Seq(0), Seq(0), 0, &mut probe) as u32;
+            if connection.node_window == 0 || (in_flight > 0 && in_flight + bytes > connection.node_window) {
+                break;
+            }
+            self.unanswered[at].sent_in.get_or_insert(generation);
+            self.say(&Payload::Publish(publish));
+            if let Some(connection) = &mut self.connection {
+                connection.publishes.push_back((connection.sent, pending.number, bytes));
+            }
+        }
+        if self
+            .connection
+            .as_ref()
+            .is_some_and(|connection| connection.ack_owed && connection.generation.is_some())
+        {
+            self.say(&Payload::Ack);
+        }
+    }
+
+    pub(super) fn set_window(&mut self, window: u16) {
+        if let Some(connection) = &mut self.connection
+            && connection.window != window
+        {
+            connection.window = window;
+            connection.ack_owed = true;
+        }
+    }
+
+    /// Sends no more; what was asked must still be answered.
+    pub(super) fn end(&mut self) {
+        if let Some(connection) = &mut self.connection {
+            connection.ending = true;
+        }
+    }
+
+    /// Raw bytes, by no rules.
+    pub(super) fn rave(&mut self, bytes: &[u8]) {
+        if let Some(connection) = &mut self.connection {
+            connection.outgoing.extend(bytes);
+        }
+    }
+
+    /// Handles what came; checks all of it.
+    pub(super) fn got(&mut self, bytes: &[u8], truth: &mut Truth) -> Result<(), String> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let mut inbound = std::mem::replace(&mut connection.inbound, Inbound::new(Direction::ToClient));
+        inbound.push(bytes);
+        let mut result = Ok(());
+        loop {
+            match inbound.next_frame() {
+                Ok(Some(frame)) => {
+                    result = self.frame(&frame, truth);
+                    if result.is_err() {
+                        break;
+                    }
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    result = Err(format!("P9: client {} got bytes that are no frame: {error}", self.id));
+                    break;
+                }
+            }
+        }
+        if let Some(connection) = &mut self.connection {
+            connection.inbound = inbound;
+        }
+        result.map_err(|error| format!("client {}: {error}", self.id))
+    }
+
+    fn frame(&mut self, frame: &Frame<'_>, truth: &mut Truth) -> Result<(), String> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        if connection.bye.is_some() {
+            return Err(format!("{:?} came behind BYE", frame.header.frame_type));
+        }
+        if let Payload::Bye { code, .. } = frame.payload {
+            connection.bye = Some(code);
+            return self.check_bye(code);
+        }
+        if !self.friendly {
+            return Ok(());
+        }
+        if connection.generation.is_none() && frame.header.frame_type != FrameType::Welcome {
+            return Err(format!("{:?} came before WELCOME", frame.header.frame_type));
+        }
+        let step = u32::from(frame.header.frame_type.sequenced());
+        if frame.header.seq != connection.received.plus(step) {
+            return Err(format!("frame {:?} came behind {:?}", frame.header.seq, connection.received));
+        }
+        connection.received = frame.header.seq;
+        connection.ack_owed |= step == 1;
+        connection.check_window(frame)?;
+        match frame.payload {
+            Payload::Welcome(welcome) => connection.generation = Some(welcome.generation),
+            Payload::Error(refusal) => self.refused(refusal.ref_seq, refusal.code, refusal.outcome)?,
+            Payload::Subscribed(subscribed) => {
+                let from = subscribed.from;
+                let Some(subscription) = self.subscriptions.get_mut(&subscribed.subscription) else {
+                    return Err("SUBSCRIBED for a subscription that nobody asked for".to_owned());
+                };
+                if subscription.cursor.is_some_and(|cursor| cursor != from) {
+                    return Err(format!("P3: resumed at {from} instead of {:?}", subscription.cursor));
+                }
+                subscription.cursor = Some(from);
+                subscription.live = true;
+            }
+            Payload::Gap(gap) => self.gap(gap)?,
+            Payload::Delivery(delivery) => {
+                let Some((id, topic)) = MessageId::of(delivery.body) else {
+                    return Err("a body without identity".to_owned());
+                };
+                let subscribed = self.subscriptions.get(&delivery.subscription).map(|known| known.topic);
+                if subscribed != Some(topic) {
+                    return Err(format!(
+                        "a message of topic {topic} came to a subscription of {subscribed:?}"
+                    ));
+                }
+                self.delivery(delivery.subscription, delivery.position, delivery.prev, id, truth)?;
+            }
+            Payload::Heartbeat | Payload::Ack | Payload::WindowUpdate => {}
+            Payload::Publish(_)
+            | Payload::Hello(_)
+            | Payload::Subscribe(_)
+            | Payload::Unsubscribe(_)
+            | Payload::Bye { .. } => return Err(format!("{:?} from a node", frame.header.frame_type)),
+        }
+        self.acknowledged(frame.header.ack_seq, UNIT.bytes(frame.header.window))
+    }
+
+    /// A friendly client is closed only for reasons of time, place or stop.
+    fn check_bye(&self, code: u16) -> Result<(), String> {
+        let Some(code) = CloseCode::from_number(u64::from(code)) else {
+            return Err(format!("P9: BYE {code}"));
+        };
+        let allowed = [
+            CloseCode::Normal,
+            CloseCode::HelloTimeout,
+            CloseCode::HeartbeatTimeout,
+            CloseCode::AckTimeout,
+            CloseCode::ConnectionsMax,
+            CloseCode::MemoryMax,
+            CloseCode::DescriptorsMax,
+            CloseCode::Shutdown,
+        ];
+        if self.friendly && !allowed.contains(&code) {
+            return Err(format!("P9: a friendly client was closed with {}", code.label()));
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, ack: Seq, window: u32) -> Result<(), String> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        if connection.acked.distance(ack) < 0 || ack.distance(connection.sent) < 0 {
+            return Err(format!(
+                "acknowledged {ack:?}, sent {:?}, before {:?}",
+                connection.sent, connection.acked
+            ));
+        }
+        connection.acked = ack;
+        connection.node_window = window;
+        while let Some((seq, number, _)) = connection.publishes.front().copied()
+            && seq.distance(ack) >= 0
+        {
+            connection.publishes.pop_front();
+            if let Some(pending) = self.unanswered.iter().find(|pending| pending.number == number) {
+                self.fresh_acks.push((seq.0, pending.topic));
+            }
+            self.unanswered.retain(|pending| pending.number != number);
+            let id = MessageId { client: self.id, number };
+            if !self.refused.contains(&id) {
+                self.acked.insert(id);
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&mut self, seq: Seq, code: u16, outcome: Outcome) -> Result<(), String> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let code = ErrorCode::from_number(u64::from(code)).ok_or_else(|| format!("ERROR {code}"))?;
+        if let Some((_, number, _)) = connection.publishes.iter().find(|(at, _, _)| *at == seq) {
+            let number = *number;
+            let id = MessageId { client: self.id, number };
+            // Answered: it is not sent again.
+            self.unanswered.retain(|pending| pending.number != number);
+            self.refused.insert(id);
+            if outcome == Outcome::Definite {
+                self.void.insert(id);
+            }
+            let expected = matches!(
+                (code, outcome),
+                (ErrorCode::DedupExpired | ErrorCode::Deadline, Outcome::Unknown) | (ErrorCode::TopicsMax, _)
+            );
+            return if expected { Ok(()) } else { Err(format!("a publish was refused: {}", code.label())) };
+        }
+        // A subscription: only a table that is full may refuse it.
+        if code == ErrorCode::TopicsMax { Ok(()) } else { Err(format!("refused: {}", code.label())) }
+    }
+
+    fn gap(&mut self, gap: Gap) -> Result<(), String> {
+        let Some(subscription) = self.subscriptions.get_mut(&gap.subscription) else {
+            return Err("a GAP for nobody".to_owned());
+        };
+        if subscription.cursor != Some(gap.from) {
+            return Err(format!("P3: a gap from {} at {:?}", gap.from, subscription.cursor));
+        }
+        subscription.cursor = Some(gap.to);
+        Ok(())
+    }
+
+    fn delivery(
+        &mut self,
+        name: SubscriptionId,
+        position: Position,
+        prev: Offset,
+        id: MessageId,
+        truth: &mut Truth,
+    ) -> Result<(), String> {
+        let Some(subscription) = self.subscriptions.get_mut(&name) else {
+            return Err("a DATA for nobody".to_owned());
+        };
+        let Some(cursor) = subscription.cursor else { return Err("DATA before SUBSCRIBED".to_owned()) };
+        if position <= cursor {
+            return Err(format!("P2: {position} behind {cursor}"));
+        }
+        if position.generation != cursor.generation || prev > cursor.offset {
+            return Err(format!("P3: {position} with prev {prev:?} at {cursor} without a gap"));
+        }
+        if let Some(missing) = truth.between(subscription.topic, cursor, position) {
+            return Err(format!("P3: {missing} was skipped between {cursor} and {position}"));
+        }
+        if !subscription.got.insert(id) {
+            return Err(format!("P4: {id:?} came twice"));
+        }
+        if self.void.contains(&id) {
+            return Err(format!("{id:?} was refused and delivered"));
+        }
+        subscription.cursor = Some(position);
+        self.delivered += 1;
+        truth.saw(subscription.topic, position, id)
+    }
+
+    /// At rest: everything promised is there.
+    pub(super) fn check_rest(&self, truth: &Truth) -> Result<(), String> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        if !self.friendly || connection.bye.is_some() || connection.ending {
+            return Ok(());
+        }
+        if connection.generation.is_none() {
+            return Err(format!("client {} was never welcomed", self.id));
+        }
+        if !self.unanswered.is_empty() {
+            return Err(format!("client {}: no answer to {:?}", self.id, self.unanswered));
+        }
+        for subscription in self.subscriptions.values().filter(|subscription| subscription.live) {
+            let (cursor, last) = (subscription.cursor, truth.last(subscription.topic));
+            if cursor < last {
+                let topic = TOPICS[subscription.topic];
+                return Err(format!(
+                    "P10: client {} rests at {cursor:?} of {topic}, which is at {last:?}",
+                    self.id
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The stream ended: what the peer's own end had asked for must have been answered.
+    pub(super) fn check_end(&self) -> Result<(), String> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        if self.friendly && connection.ended && connection.bye.is_none() && !connection.publishes.is_empty() {
+            return Err(format!("client {} ended and was not told of {:?}", self.id, connection.publishes));
+        }
+        Ok(())
+    }
+}
+
+impl Connection {
+    /// What is being sent carries an acknowledgement and a window: remember what it allows.
+    fn granted(&mut self) {
+        let window = u64::from(UNIT.bytes(self.window));
+        self.data_limit = self.data_limit.max(self.data_bytes + window);
+        if window > 0 {
+            self.empty_at.insert(self.data_bytes);
+        }
+    }
+
+    /// P7: payload bytes in flight stay within a window that was granted, or it is one frame
+    /// where nothing is in flight.
+    fn check_window(&mut self, frame: &Frame<'_>) -> Result<(), String> {
+        if frame.header.frame_type != FrameType::Data {
+            return Ok(());
+        }
+        let before = self.data_bytes;
+        self.data_bytes += u64::from(frame.header.len);
+        if self.data_bytes > self.data_limit && !self.empty_at.contains(&before) {
+            return Err(format!("P7: {} bytes in flight, {} allowed", self.data_bytes, self.data_limit));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Random scripts: they break nothing, they reach every rare state, and each planted bug that
+//! can show itself here is caught.
+
+use multibeam_model::script::{self, Outcome};
+use multibeam_proto::planted::{Bug, plant};
+use multibeam_proto::{Stat, StatKind};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What went wrong in a script, be it said or panicked.
+fn failure(script: &[u8]) -> Option<String> {
+    match catch_unwind(AssertUnwindSafe(|| script::run(script))) {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(error),
+        Err(panic) => Some(match panic.downcast::<String>() {
+            Ok(text) => *text,
+            Err(_) => "a panic without a text".to_owned(),
+        }),
+    }
+}
+
+#[test]
+fn random_scripts_break_nothing_and_reach_every_rare_state() {
+    let mut sum = Outcome::default();
+    for seed in 0..4000 {
+        match script::run(&script::random(seed)) {
+            Err(error) => panic!("script {seed}: {error}"),
+            Ok(outcome) => {
+                for stat in Stat::ALL {
+                    sum.stats.add(*stat, outcome.stats.load(*stat));
+                }
+                sum.delivered += outcome.delivered;
+                sum.preempted += outcome.preempted;
+                sum.restarts += outcome.restarts;
+                sum.calls += outcome.calls;
+            }
+        }
+    }
+    println!("{} kernel calls, {} deliveries", sum.calls, sum.delivered);
+    for stat in Stat::ALL {
+        println!("{:>10} {}", sum.stats.load(*stat), stat.metric());
+        assert!(stat.kind() != StatKind::Rare || sum.stats.load(*stat) > 0, "{stat:?} was never reached");
+    }
+    assert!(sum.delivered > 4000 && sum.preempted > 0 && sum.restarts > 0, "{sum:?}");
+}
+
+#[test]
+fn planted_bugs_are_caught_in_one_script_of_a_hundred() {
+    let hook = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        plant(Some(*bug));
+        let mut caught = 0;
+        let mut first = None;
+        let mut scripts = 0;
+        while scripts < 1000 && caught < 10 {
+            if let Some(error) = failure(&script::random(1_000_000 + scripts)) {
+                caught += 1;
+                first.get_or_insert((scripts, error));
+            }
+            scripts += 1;
+        }
+        plant(None);
+        println!("{:<30} {caught:>3} of {scripts:>4}  {first:?}", bug.name());
+        if caught < 10 {
+            missed.push(bug.name());
+        }
+    }
+    std::panic::set_hook(hook);
+    assert!(missed.is_empty(), "not caught in 1 % of the scripts: {missed:?}");
+}

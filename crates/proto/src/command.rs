@@ -1,0 +1,140 @@
+//! Everything that crosses a thread of one node.
+//!
+//! Each variant belongs to one of three kinds of flow, and no fourth exists:
+//!
+//! * *request with a reserved reply slot*: [`Command::Publish`], [`Command::Follow`],
+//!   [`Command::Probe`]; the replies need no room, for the asker set it aside;
+//! * *cursor with credit*: [`Command::Append`]: sent while the ring has room, otherwise the
+//!   follower's cursor in the home shard's log just stays, and if the log overruns it, the
+//!   next message says so by its `prev`;
+//! * *latest value*: [`Command::Unfollow`], [`Command::Stop`]: kept at their source as a
+//!   state until there is room.
+
+use crate::ids::{ConnectionId, FeedId};
+use crate::message::Message;
+use multibeam_wire::{ErrorCode, Generation, Offset, Outcome, Position, ProducerId, Seq, TopicName};
+use std::sync::Arc;
+
+/// What one thread of a node tells another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// Shard → home shard: store this message. Answered by [`Command::Published`].
+    Publish(Box<PublishRequest>),
+    /// Home shard → shard: how a publish ended.
+    Published {
+        /// Who asked.
+        connection: ConnectionId,
+        /// Number of the frame that asked.
+        seq: Seq,
+        /// Where the message stands, or why it does not.
+        result: Result<Position, PublishRefusal>,
+    },
+    /// Shard → home shard: send me this topic's messages. Answered by
+    /// [`Command::Followed`], behind which the retained messages follow as appends.
+    /// Asked again for a feed that is followed already, it is only answered.
+    Follow {
+        /// The asker's feed.
+        feed: FeedId,
+        /// What it follows.
+        topic: TopicName,
+    },
+    /// Home shard → shard: the feed is followed from here on.
+    Followed {
+        /// The asker's feed.
+        feed: FeedId,
+        /// What the home shard has, or why it can't.
+        result: Result<FeedState, ErrorCode>,
+    },
+    /// Home shard → shard: the next message of a followed topic.
+    Append {
+        /// The follower's feed.
+        feed: FeedId,
+        /// The message.
+        message: Arc<Message>,
+    },
+    /// Shard → home shard: nobody here wants this feed any more.
+    Unfollow {
+        /// The asker's feed.
+        feed: FeedId,
+        /// What it followed.
+        topic: TopicName,
+    },
+    /// Runtime → shard: are you turning? Answered by [`Command::Probed`].
+    Probe {
+        /// Comes back in the answer.
+        id: u64,
+    },
+    /// Shard → runtime: I am.
+    Probed {
+        /// Of the probe.
+        id: u64,
+    },
+    /// Runtime → shard: accept nobody, say BYE to all, end.
+    Stop,
+}
+
+impl Command {
+    /// Whether the receiver of the original request set a slot aside for this one.
+    #[must_use]
+    pub const fn is_reply(&self) -> bool {
+        match self {
+            Self::Published { .. } | Self::Followed { .. } | Self::Probed { .. } => true,
+            Self::Publish(_)
+            | Self::Follow { .. }
+            | Self::Append { .. }
+            | Self::Unfollow { .. }
+            | Self::Probe { .. }
+            | Self::Stop => false,
+        }
+    }
+
+    /// Whether this one will be answered.
+    #[must_use]
+    pub const fn is_request(&self) -> bool {
+        matches!(self, Self::Publish(_) | Self::Follow { .. } | Self::Probe { .. })
+    }
+}
+
+/// A message on its way to its home shard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublishRequest {
+    /// Who asks.
+    pub connection: ConnectionId,
+    /// Number of the frame that asks.
+    pub seq: Seq,
+    /// Where it goes.
+    pub topic: TopicName,
+    /// Who publishes.
+    pub producer: ProducerId,
+    /// The producer's number of it.
+    pub number: u64,
+    /// Set on a retry: the generation of the first attempt.
+    pub retry_of: Option<Generation>,
+    /// The message, at most [`multibeam_wire::limits::BODY_BYTES_MAX`] bytes.
+    pub body: Box<[u8]>,
+}
+
+/// Why a message was not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishRefusal {
+    /// Why.
+    pub code: ErrorCode,
+    /// Whether an earlier attempt may have stored it.
+    pub outcome: Outcome,
+}
+
+/// What a home shard holds of a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeedState {
+    /// The partition's generation.
+    pub generation: Generation,
+    /// Everything of the topic up to here is gone from the home shard.
+    pub floor: Offset,
+    /// The topic's last message, or `floor` if nothing is left.
+    pub head: Offset,
+    /// The one before it, for subscriptions that begin with the last message.
+    pub head_prev: Offset,
+    /// Whether `floor` stands for a topic whose history is forgotten: nobody can tell
+    /// whether it had messages up to there.
+    pub uncertain: bool,
+}

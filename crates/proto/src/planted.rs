@@ -1,0 +1,102 @@
+//! Bugs that can be switched on by name in a test build, each to show that an oracle sees it.
+//!
+//! Without the feature `planted` every question is answered by a constant `false` and
+//! nothing of this is left in the binary.
+
+macro_rules! bugs {
+    ($($(#[doc = $doc:literal])* $name:ident $label:literal,)*) => {
+        /// A bug that was made, or could have been.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Bug { $($(#[doc = $doc])* $name,)* }
+
+        impl Bug {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The name it is switched on by.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$name => $label,)* }
+            }
+
+            /// What is wrong, as a sentence.
+            #[must_use]
+            pub const fn sentence(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),*).trim_ascii(),)* }
+            }
+
+            /// The bug of this name.
+            #[must_use]
+            pub fn by_name(name: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|bug| bug.name() == name)
+            }
+        }
+    };
+}
+
+bugs! {
+    /// A short write is taken for a whole one: the rest of the frame is lost.
+    ShortWriteWhole "short-write-whole",
+    /// A connection whose read budget is used up is not queued again.
+    NoRequeueAfterReadBudget "no-requeue-after-read-budget",
+    /// The ring is looked at before the doorbell is armed.
+    LookBeforeArm "look-before-arm",
+    /// EINTR is taken for EAGAIN: an edge is awaited that never comes.
+    InterruptedAsAgain "interrupted-as-again",
+    /// ENOBUFS waits for an edge that never comes.
+    NoBuffersWaitsForEdge "no-buffers-waits-for-edge",
+    /// The name of a connection or feed is used without looking at its generation.
+    StaleToken "stale-token",
+    /// EMFILE is taken for an empty backlog.
+    OutOfDescriptorsAsEmpty "out-of-descriptors-as-empty",
+    /// A socket that can't be registered is dropped without being closed.
+    RegisterLeaks "register-leaks",
+    /// Room that a drain freed is not told to those who wait for it.
+    RoomNotRung "room-not-rung",
+    /// The peer's end closes the connection while output waits.
+    EndCutsOutput "end-cuts-output",
+    /// A numbered close skips the discard, so that unread input resets the connection.
+    NoLinger "no-linger",
+    /// A subscriber that was overrun is not told.
+    GapOmitted "gap-omitted",
+    /// A resumed subscription begins one message too early.
+    DuplicateOnResume "duplicate-on-resume",
+    /// A publish that is sent again is stored again.
+    RetryStoredTwice "retry-stored-twice",
+    /// Deliveries ignore the client's window.
+    WindowIgnored "window-ignored",
+}
+
+#[cfg(feature = "planted")]
+mod switch {
+    use super::Bug;
+    use std::cell::Cell;
+
+    thread_local! {
+        static ON: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    /// Switches `bug` on for this thread, and every other one off.
+    pub fn plant(bug: Option<Bug>) {
+        ON.with(|on| on.set(bug));
+    }
+
+    /// Whether `bug` is switched on for this thread.
+    #[must_use]
+    pub fn on(bug: Bug) -> bool {
+        ON.with(Cell::get) == Some(bug)
+    }
+}
+
+#[cfg(not(feature = "planted"))]
+mod switch {
+    use super::Bug;
+
+    /// Whether `bug` is switched on: never, in this build.
+    #[must_use]
+    pub const fn on(_bug: Bug) -> bool {
+        false
+    }
+}
+
+pub use switch::*;

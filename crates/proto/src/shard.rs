@@ -1,0 +1,355 @@
+//! One shard: its sessions, its feeds, and the partitions whose home it is.
+//!
+//! # Contract
+//!
+//! The event loop tells what happened ([`Shard::opened`], [`Shard::received`],
+//! [`Shard::peer_ended`], [`Shard::timeout`], [`Shard::closed`], [`Shard::command`],
+//! [`Shard::set_room`]) and afterwards drains what follows from it:
+//! [`Shard::poll_touched`] names connections whose output, deadline or stall may have
+//! changed, [`Shard::poll_command`] gives commands for other threads. Output is made by
+//! [`Shard::stage`] when a socket can take it, and comes true by [`Shard::commit`].
+//!
+//! A connection that closes with a number stays known until the loop says
+//! [`Shard::closed`]; input that it still sends is not given to the shard.
+
+mod inbound;
+mod topics;
+
+use crate::command::Command;
+use crate::config::ShardConfig;
+use crate::feeds::Feeds;
+use crate::ids::{ConnectionId, FeedId, ShardId};
+use crate::planted::{self, Bug};
+use crate::rooms::Rooms;
+use crate::session::{Answer, Context, Phase, Session, Staged, Stall};
+use crate::stats::{Stat, Stats};
+use crate::time::Time;
+use multibeam_wire::{CloseCode, ErrorCode, Generation, Outcome};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// What makes one shard different from another.
+#[derive(Clone, Debug)]
+pub struct ShardSetup {
+    /// Its number.
+    pub id: ShardId,
+    /// Shards of this node.
+    pub shards: u16,
+    /// Generation of everything stored from now on.
+    pub generation: Generation,
+    /// Secret of this process: jitter, hash keys, session numbers.
+    pub seed: u64,
+}
+
+/// What became of received bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Bytes of whole frames that were handled; the rest must be given again.
+    pub used: usize,
+    /// Bytes, from `used` on, that the next frame takes; 0 if that is not known because the
+    /// session stalled.
+    pub needed: usize,
+}
+
+/// See the module's documentation for the contract.
+#[derive(Debug)]
+pub struct Shard {
+    config: ShardConfig,
+    setup: ShardSetup,
+    feeds: Feeds,
+    sessions: Vec<Option<Box<Session>>>,
+    sessions_opened: u64,
+    rooms: Rooms,
+    outbox: VecDeque<(ShardId, Command)>,
+    touched: VecDeque<ConnectionId>,
+    /// Per thread: sessions that wait for room towards it.
+    stalled: Vec<VecDeque<ConnectionId>>,
+    /// Per thread: feeds that nobody here wants any more.
+    unfollows: Vec<VecDeque<Command>>,
+    /// Per thread: feeds whose follower there is behind.
+    lagging: Vec<VecDeque<FeedId>>,
+    random: u64,
+    stopping: bool,
+    stats: Stats,
+}
+
+impl Shard {
+    /// A shard without connections.
+    ///
+    /// # Panics
+    /// When a setting makes no sense, such as a table of no size.
+    #[must_use]
+    pub fn new(config: ShardConfig, setup: ShardSetup) -> Self {
+        assert!(setup.id.0 < setup.shards, "shard {:?} of {}", setup.id, setup.shards);
+        assert!(setup.generation.0 > 0, "generations begin at 1");
+        assert!(config.requests_in_flight_max > 0 && config.deliveries_in_flight_max > 1);
+        let threads = usize::from(setup.shards) + 1;
+        Self {
+            feeds: Feeds::new(setup.seed),
+            sessions: Vec::new(),
+            sessions_opened: 0,
+            rooms: Rooms::new(threads, config.ring_replies),
+            outbox: VecDeque::new(),
+            touched: VecDeque::new(),
+            stalled: vec![VecDeque::new(); threads],
+            unfollows: vec![VecDeque::new(); threads],
+            lagging: vec![VecDeque::new(); threads],
+            random: setup.seed ^ (u64::from(setup.id.0) << 48),
+            stopping: false,
+            stats: Stats::default(),
+            config,
+            setup,
+        }
+    }
+
+    /// What is counted here; the loop counts along.
+    pub fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn config(&self) -> &ShardConfig {
+        &self.config
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn id(&self) -> ShardId {
+        self.setup.id
+    }
+
+    /// Threads that exchange commands: the shards, and the runtime behind the last.
+    #[must_use]
+    pub fn threads(&self) -> usize {
+        usize::from(self.setup.shards) + 1
+    }
+
+    /// Whether the node is stopping: accept nobody.
+    #[must_use]
+    pub fn stopping(&self) -> bool {
+        self.stopping
+    }
+
+    /// A connection was accepted.
+    pub fn opened(&mut self, id: ConnectionId, now: Time) {
+        let slot = id.slot as usize;
+        if self.sessions.len() <= slot {
+            self.sessions.resize_with(slot + 1, || None);
+        }
+        assert!(self.sessions[slot].is_none(), "slot {slot} is taken");
+        self.sessions_opened += 1;
+        let number = (u64::from(self.setup.id.0) << 48) | self.sessions_opened;
+        self.sessions[slot] = Some(Box::new(Session::new(id, number, now)));
+        self.stats.add(Stat::Connections, 1);
+        if self.stopping {
+            self.close(id, CloseCode::Shutdown);
+        }
+    }
+
+    /// Ends the session with a number: what is queued goes out, then BYE.
+    pub fn close(&mut self, id: ConnectionId, code: CloseCode) {
+        let Some(session) = session_mut(&mut self.sessions, id) else { return };
+        if matches!(session.phase, Phase::Closing(_)) {
+            return;
+        }
+        session.phase = Phase::Closing(code);
+        session.stalled = None;
+        self.leave_all(id);
+        self.touch(id);
+    }
+
+    /// The peer will send no more. What it asked for is still answered.
+    pub fn peer_ended(&mut self, id: ConnectionId, now: Time) {
+        let deadline = now + self.config.publish_deadline;
+        let Some(session) = session_mut(&mut self.sessions, id) else { return };
+        if session.listens() {
+            session.phase = Phase::Ending(deadline);
+            session.heartbeat_owed = false;
+            session.stalled = None;
+            self.leave_all(id);
+        }
+        self.touch(id);
+    }
+
+    /// The connection is gone.
+    pub fn closed(&mut self, id: ConnectionId) {
+        if session_mut(&mut self.sessions, id).is_none() {
+            return;
+        }
+        self.leave_all(id);
+        if let Some(session) = self.sessions[id.slot as usize].take() {
+            self.stats.sub(Stat::Connections, 1);
+            self.stats.add(Stat::Closed, 1);
+            if session.welcomed {
+                self.stats.sub(Stat::Sessions, 1);
+            }
+        }
+        self.invariants();
+    }
+
+    /// The number that the session closes with, if it does.
+    #[must_use]
+    pub fn closing(&self, id: ConnectionId) -> Option<CloseCode> {
+        match self.session(id)?.phase {
+            Phase::Closing(code) => Some(code),
+            Phase::Hello | Phase::Open | Phase::Ending(_) => None,
+        }
+    }
+
+    /// Whether BYE was given to the socket, at least in part: nothing comes after it.
+    #[must_use]
+    pub fn farewell_taken(&self, id: ConnectionId) -> bool {
+        self.session(id).is_some_and(|session| session.farewell_taken)
+    }
+
+    /// Whether the peer ended and everything it asked for was answered.
+    #[must_use]
+    pub fn finished(&self, id: ConnectionId) -> bool {
+        self.session(id).is_some_and(Session::finished)
+    }
+
+    /// Why the session's input must not be read, if so.
+    #[must_use]
+    pub fn stalled(&self, id: ConnectionId) -> Option<Stall> {
+        self.session(id)?.stalled
+    }
+
+    /// Whether [`Shard::stage`] has something to make.
+    #[must_use]
+    pub fn wants_to_send(&self, id: ConnectionId) -> bool {
+        self.session(id).is_some_and(Session::wants_to_send)
+    }
+
+    /// When [`Shard::timeout`] is to be called, if nothing happens before.
+    #[must_use]
+    pub fn next_deadline(&self, id: ConnectionId) -> Option<Time> {
+        self.session(id)?.next_deadline(&self.config)
+    }
+
+    /// Time has passed. `unread` says that the connection may have input that we have not
+    /// looked at: then its silence is ours.
+    ///
+    /// True: the peer ended, its time for answers is over, and it can be dropped.
+    pub fn timeout(&mut self, id: ConnectionId, unread: bool, now: Time) -> bool {
+        let Some(session) = session_mut(&mut self.sessions, id) else { return false };
+        if unread {
+            session.excuse(now);
+        }
+        while let Some(request) = session.requests.overdue(now) {
+            self.stats.add(Stat::DeadlinePassed, 1);
+            session.answer(
+                Answer::Refused { request, code: ErrorCode::Deadline, outcome: Outcome::Unknown },
+                self.config.requests_in_flight_max,
+            );
+        }
+        if session.phase == Phase::Open && now >= session.heartbeat_at {
+            session.heartbeat_owed = true;
+        }
+        if let Some(code) = session.overdue(now, &self.config) {
+            self.close(id, code);
+            return false;
+        }
+        let over = matches!(session.phase, Phase::Ending(deadline) if now >= deadline);
+        self.touch(id);
+        over
+    }
+
+    /// Makes output of about `bytes_max`: at least one frame if there is any, and never more
+    /// than one beyond. Returns the bytes appended to `out`.
+    pub fn stage(
+        &mut self,
+        id: ConnectionId,
+        bytes_max: usize,
+        out: &mut Vec<u8>,
+        staged: &mut Vec<Staged>,
+    ) -> usize {
+        let Some(session) = session_mut(&mut self.sessions, id) else { return 0 };
+        let mut context = Context {
+            config: &self.config,
+            feeds: &self.feeds,
+            generation: self.setup.generation,
+            stats: &mut self.stats,
+        };
+        session.stage(bytes_max, out, staged, &mut context)
+    }
+
+    /// The socket took the first `taken` bytes of what was staged. Returns where the last
+    /// frame ends of which it took anything: the loop owes the bytes between.
+    pub fn commit(&mut self, id: ConnectionId, taken: usize, staged: &[Staged], now: Time) -> usize {
+        let heartbeat_in = self.heartbeat_in();
+        let Some(session) = session_mut(&mut self.sessions, id) else { return taken };
+        let end = session.commit(taken, staged, now, heartbeat_in, &mut self.stats);
+        session.prune(&self.feeds);
+        if session.stalled == Some(Stall::Requests)
+            && session.requests.len() < self.config.requests_in_flight_max
+        {
+            session.stalled = None;
+            self.touch(id);
+        }
+        end
+    }
+
+    /// The interval, less up to a quarter, so that a fleet does not beat in step.
+    fn heartbeat_in(&mut self) -> Duration {
+        let interval = self.config.heartbeat_interval;
+        let share = (self.next_random() % 256) as u32;
+        interval - interval / 4 * share / 256
+    }
+
+    /// splitmix64.
+    fn next_random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// The next connection whose output, deadline or stall may have changed.
+    pub fn poll_touched(&mut self) -> Option<ConnectionId> {
+        while let Some(id) = self.touched.pop_front() {
+            if let Some(session) = session_mut(&mut self.sessions, id) {
+                session.touched = false;
+                return Some(id);
+            }
+        }
+        None
+    }
+
+    /// The next command for another thread; room for it was taken when it was made.
+    pub fn poll_command(&mut self) -> Option<(ShardId, Command)> {
+        self.outbox.pop_front()
+    }
+
+    fn touch(&mut self, id: ConnectionId) {
+        touch(&mut self.sessions, &mut self.touched, id);
+    }
+
+    fn session(&self, id: ConnectionId) -> Option<&Session> {
+        let session = self.sessions.get(id.slot as usize)?.as_deref()?;
+        if session.id == id { Some(session) } else { None }
+    }
+
+    fn invariants(&self) {
+        #[cfg(debug_assertions)]
+        {
+            self.feeds.invariants();
+            let open = self.sessions.iter().flatten().count() as u64;
+            assert_eq!(open, self.stats.load(Stat::Connections), "connections are miscounted");
+        }
+    }
+}
+
+fn session_mut(sessions: &mut [Option<Box<Session>>], id: ConnectionId) -> Option<&mut Session> {
+    let session = sessions.get_mut(id.slot as usize)?.as_deref_mut()?;
+    if session.id == id || planted::on(Bug::StaleToken) { Some(session) } else { None }
+}
+
+fn touch(sessions: &mut [Option<Box<Session>>], touched: &mut VecDeque<ConnectionId>, id: ConnectionId) {
+    if let Some(session) = session_mut(sessions, id)
+        && !session.touched
+    {
+        session.touched = true;
+        touched.push_back(id);
+    }
+}

@@ -1,0 +1,28 @@
+//! Queues between threads: everything in the workspace that touches an atomic.
+//!
+//! Each thread owns one [`mailbox::Endpoint`] of a mesh. It is made of an MPSC ring
+//! ([`mpsc`]) that the thread alone empties, and a [`doorbell`] that wakes it when it
+//! sleeps. [`counter`] holds the statistics that one thread writes and others read.
+//!
+//! ```text
+//!  thread a ──push──► outbox ──flush──► ┌──────────────┐
+//!                                       │ ring of c    │ ──pop──► thread c
+//!  thread b ──push──► outbox ──flush──► └──────────────┘
+//!             └── doorbell of c, rung only if c sleeps ──► Wake::wake
+//! ```
+//!
+//! No timer, no file descriptor and no async runtime: the caller says how to sleep
+//! and how to wake, through [`Wake`].
+
+pub mod counter;
+pub mod doorbell;
+pub mod mailbox;
+pub mod mpsc;
+mod slots;
+mod sync;
+
+pub use counter::Counter;
+pub use crossbeam_utils::CachePadded;
+pub use doorbell::{Doorbell, Wake};
+pub use mailbox::{Endpoint, mesh};
+pub use mpsc::{Lane, Quota};

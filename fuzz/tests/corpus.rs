@@ -1,0 +1,27 @@
+//! The corpus in the tree breaks nothing: each file was once new to the fuzzer, or a find.
+
+use std::path::Path;
+
+fn replay(target: &str, run: fn(&[u8])) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus").join(target);
+    let mut files: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap_or_else(|error| panic!("{}: {error}", folder.display()))
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 3, "{} holds {} files", folder.display(), files.len());
+    for file in files {
+        println!("{}", file.display());
+        run(&std::fs::read(&file).unwrap());
+    }
+}
+
+#[test]
+fn event_loop_corpus() {
+    replay("event_loop", multibeam_fuzz::event_loop);
+}
+
+#[test]
+fn client_frame_corpus() {
+    replay("client_frame", multibeam_fuzz::client_frame);
+}

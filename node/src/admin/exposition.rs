@@ -1,0 +1,124 @@
+//! The node's numbers as OpenMetrics text.
+//!
+//! One family a [`Stat`], one series a shard: `multibeam_<metric>{shard="0"}`; what only
+//! grows is a counter and ends in `_total`.
+
+use crate::close::CloseReason;
+use crate::metrics::ShardMetrics;
+use multibeam_proto::{Stat, StatKind};
+use multibeam_wire::Generation;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Registry;
+use std::fmt;
+use std::sync::Arc;
+
+/// What `/metrics` shows.
+#[derive(Debug)]
+pub struct Exposition(Registry);
+
+impl Exposition {
+    /// Numbers of `shards` by index, and of a node that started at `started_ms` since 1970.
+    #[must_use]
+    pub fn new(shards: Arc<[Arc<ShardMetrics>]>, generation: Generation, started_ms: u64) -> Self {
+        let mut registry = Registry::with_prefix("multibeam");
+        let build = Info::new(vec![("version", env!("CARGO_PKG_VERSION"))]);
+        registry.register("build", "The program that runs", build);
+        registry.register(
+            "generation",
+            "The generation that messages are stored in",
+            ConstGauge::new(generation.0),
+        );
+        registry.register(
+            "start_time_seconds",
+            "When the node started, in seconds since 1970",
+            ConstGauge::new(started_ms as f64 / 1000.0),
+        );
+        registry.register_collector(Box::new(Shards(shards)));
+        Self(registry)
+    }
+
+    /// The numbers of this moment.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string does not fail.
+        let written = text::encode(&mut out, &self.0);
+        debug_assert!(written.is_ok());
+        out
+    }
+}
+
+#[derive(Debug)]
+struct Shards(Arc<[Arc<ShardMetrics>]>);
+
+impl Collector for Shards {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        for &stat in Stat::ALL {
+            self.encode_stat(&mut encoder, stat)?;
+        }
+        let help = "Connections closed, by reason";
+        let mut family = encoder.encode_descriptor("closed_by_reason", help, None, MetricType::Counter)?;
+        for &reason in CloseReason::ALL {
+            let closed: u64 = self.0.iter().map(|shard| shard.closed(reason)).sum();
+            ConstCounter::new(closed).encode(family.encode_family(&[("reason", reason.label())])?)?;
+        }
+        Ok(())
+    }
+}
+
+impl Shards {
+    fn encode_stat(&self, encoder: &mut DescriptorEncoder<'_>, stat: Stat) -> Result<(), fmt::Error> {
+        let kind = match stat.kind() {
+            StatKind::Gauge => MetricType::Gauge,
+            StatKind::Count | StatKind::Rare => MetricType::Counter,
+        };
+        let help = stat.help().trim_end_matches('.');
+        let mut family = encoder.encode_descriptor(stat.metric(), help, None, kind)?;
+        for (index, shard) in self.0.iter().enumerate() {
+            let labels = [("shard", index.to_string())];
+            let series = family.encode_family(&labels)?;
+            match stat.kind() {
+                StatKind::Gauge => ConstGauge::new(shard.load(stat)).encode(series)?,
+                StatKind::Count | StatKind::Rare => ConstCounter::new(shard.load(stat)).encode(series)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use multibeam_proto::Stats;
+
+    #[test]
+    fn each_shard_has_a_series_of_each_number() {
+        let shards: Arc<[_]> = [ShardMetrics::new(), ShardMetrics::new()].into();
+        let mut stats = Stats::default();
+        stats.add(Stat::Accepted, 7);
+        stats.set(Stat::Sessions, 3);
+        let mut closed = vec![0; CloseReason::ALL.len()];
+        closed[0] = 2;
+        shards[0].publish(&stats, &closed);
+        shards[1].publish(&stats, &closed);
+        let text = Exposition::new(shards, Generation(5), 1_500).text();
+        let reason = CloseReason::ALL[0].label();
+        for line in [
+            "multibeam_generation 5",
+            "multibeam_start_time_seconds 1.5",
+            "# TYPE multibeam_accepted counter",
+            "multibeam_accepted_total{shard=\"0\"} 7",
+            "multibeam_accepted_total{shard=\"1\"} 7",
+            "# TYPE multibeam_sessions gauge",
+            "multibeam_sessions{shard=\"1\"} 3",
+            &format!("multibeam_closed_by_reason_total{{reason=\"{reason}\"}} 4"),
+        ] {
+            assert!(text.lines().any(|found| found == line), "{line} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `multibeam serve`, and what runs without a command.
+
+use crate::config::{LISTEN_DEFAULT, NodeConfig, Overrides, SHARDS};
+use crate::os::OsPlatform;
+use crate::{Ready, run};
+use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use std::io::Write;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use tokio::task::LocalSet;
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Configuration file (TOML); the options here win over it.
+    #[arg(long, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
+    /// Where clients connect; port 0 lets the system choose [default: 127.0.0.1:7400].
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    pub(super) listen: Option<SocketAddr>,
+    /// Where the admin server listens; a loopback address [default: 127.0.0.1:7480].
+    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    pub(super) admin: Option<SocketAddr>,
+    /// Event loops [default: one a core, at least 2].
+    #[arg(long, value_name = "N", value_parser = shards)]
+    pub(super) shards: Option<usize>,
+    /// Directory of durable files [default: $XDG_DATA_HOME/multibeam, else
+    /// $HOME/.local/share/multibeam, else ./multibeam-data].
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:7400".to_owned())
+}
+
+fn shards(text: &str) -> Result<usize, String> {
+    let (low, high) = (SHARDS.start(), SHARDS.end());
+    text.parse()
+        .ok()
+        .filter(|shards| SHARDS.contains(shards))
+        .ok_or_else(|| format!("expected {low} to {high}"))
+}
+
+pub(super) fn serve(args: ServeArgs) -> Result<(), String> {
+    let ServeArgs { config, listen, admin, shards, data_dir } = args;
+    let overrides = Overrides { listen, admin, shards, data_dir };
+    let config = NodeConfig::load(config.as_deref(), overrides, |name| std::env::var_os(name))
+        .map_err(|error| error.to_string())?;
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
+    LocalSet::new().block_on(&runtime, async {
+        let platform = OsPlatform::open(&config.data_dir).map_err(|error| error.to_string())?;
+        platform.handle_signals().map_err(|error| format!("can't catch signals: {error}"))?;
+        let (data_dir, shards) = (config.data_dir.clone(), config.shards);
+        let announce = |ready: &Ready| {
+            // Who closed our output does not want to read this.
+            let _ = std::io::stdout().write_all(announcement(ready, shards, &data_dir).as_bytes());
+        };
+        run(platform, config, announce).await.map_err(|error| error.to_string())
+    })
+}
+
+/// A connection is a descriptor, and the usual soft limit of 1,024 is meant for programs that
+/// use `select`.
+fn raise_descriptor_limit() {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+}
+
+fn announcement(ready: &Ready, shards: usize, data_dir: &Path) -> String {
+    let Ready { listening, admin, generation } = ready;
+    let server = reachable(*listening);
+    let server = if server == LISTEN_DEFAULT { String::new() } else { format!(" --server {server}") };
+    let command = command_name();
+    format!(
+        "multibeam {} serves, generation {}, {shards} shards\n  \
+           clients  {listening}\n  \
+           admin    http://{admin} (/healthz, /metrics)\n  \
+           data     {}\n\
+         try it, each in a terminal of its own:\n  \
+           {command} sub alarm.fire{server}\n  \
+           {command} pub alarm.fire hello{server}\n",
+        env!("CARGO_PKG_VERSION"),
+        generation.0,
+        data_dir.display(),
+    )
+}
+
+/// An address that a client on this machine can connect to.
+fn reachable(mut listening: SocketAddr) -> SocketAddr {
+    if listening.ip().is_unspecified() {
+        listening.set_ip(match listening {
+            SocketAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listening
+}
+
+/// As the user called it, if by a path that a shell takes as it is.
+fn command_name() -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    let name = std::env::args().next().unwrap_or_default();
+    if name.contains('/') && name.chars().all(plain) { name } else { "multibeam".to_owned() }
+}

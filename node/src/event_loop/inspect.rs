@@ -1,0 +1,87 @@
+//! What a sleeping loop believes, for the checker that knows what is true.
+
+use super::Loop;
+use super::connections::Flags;
+use crate::kernel::{Kernel, Token};
+use multibeam_proto::Time;
+
+/// Why one connection of a sleeping loop is at rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asleep {
+    /// Its name at the kernel.
+    pub token: Token,
+    /// The loop waits for an edge before it reads; false if it does not mean to read.
+    pub awaits_read_edge: bool,
+    /// It would read, and knows that something is there: never true in a sleeping loop.
+    pub has_unread: bool,
+    /// Its session does not take input until somebody makes room.
+    pub stalled: bool,
+    /// There is output for it.
+    pub has_output: bool,
+    /// A send is tried again at this time, without an edge.
+    pub send_retry: Option<Time>,
+    /// It is looked at by the clock, sooner or later.
+    pub has_deadline: bool,
+}
+
+/// What a sleeping loop waits for besides its connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sleeper {
+    /// Believes that somebody may wait to be accepted, and pauses until then.
+    pub accept_at: Option<Time>,
+    /// Accepts nobody any more.
+    pub stopping: bool,
+    /// Connections open.
+    pub connections: usize,
+    /// Threads whose ring it waits to have room.
+    pub wants_room_at: Vec<usize>,
+}
+
+impl<K: Kernel> Loop<K> {
+    /// The state of each open connection.
+    pub fn asleep(&self) -> impl Iterator<Item = Asleep> + '_ {
+        let slots = 0..self.connections.slots.len() as u32;
+        slots.filter(|slot| self.connections.slots[*slot as usize].flags.has(Flags::OPEN)).map(|slot| {
+            let connection = &self.connections.slots[slot as usize];
+            let id = self.connections.id(slot);
+            let stalled = self.shard.stalled(id).is_some();
+            let reads = !connection.flags.has(Flags::ENDED) && !stalled;
+            let readable = connection.flags.has(Flags::READABLE);
+            Asleep {
+                token: self.connections.token(slot),
+                awaits_read_edge: reads && !readable,
+                has_unread: reads && readable,
+                stalled,
+                has_output: !connection.tail().is_empty() || self.shard.wants_to_send(id),
+                send_retry: connection.retry_at,
+                has_deadline: self.timers.is_set(slot),
+            }
+        })
+    }
+
+    /// The state of the loop itself.
+    #[must_use]
+    pub fn sleeper(&self) -> Sleeper {
+        Sleeper {
+            accept_at: if self.acceptable { self.accept_at } else { None },
+            stopping: self.stop_at.is_some(),
+            connections: self.connections.open(),
+            wants_room_at: self
+                .others()
+                .filter(|to| self.shard.wants_ring(*to))
+                .map(|to| usize::from(to.0))
+                .collect(),
+        }
+    }
+
+    /// The kernel, to look at.
+    #[must_use]
+    pub fn kernel_ref(&self) -> &K {
+        &self.kernel
+    }
+
+    /// The numbers counted so far.
+    pub fn stats(&mut self) -> &multibeam_proto::Stats {
+        self.shard.stats()
+    }
+}

@@ -1,0 +1,170 @@
+//! Input: from sockets through one scratch area into sessions; partial frames are parked.
+
+use super::Loop;
+use super::connections::Flags;
+use crate::close::CloseReason;
+use crate::kernel::{Errno, Kernel};
+use multibeam_proto::planted::{self, Bug};
+use multibeam_proto::{Stat, Time};
+use multibeam_wire::CloseCode;
+
+/// How a visit to one connection goes on.
+enum Visit {
+    /// Read more, within the budget.
+    More,
+    /// Nothing more to do here; something else brings us back.
+    Over,
+}
+
+impl<K: Kernel> Loop<K> {
+    /// Visits exactly those that stand in the list now: who is queued meanwhile waits for
+    /// the next turn.
+    pub(super) fn read(&mut self, now: Time) {
+        for _ in 0..self.readers.len() {
+            let Some(slot) = self.readers.pop_front() else { break };
+            let flags = &mut self.connections.slots[slot as usize].flags;
+            flags.clear(Flags::READ_QUEUED);
+            if flags.has(Flags::OPEN) {
+                self.read_one(slot, now);
+            }
+        }
+    }
+
+    fn read_one(&mut self, slot: u32, now: Time) {
+        let mut budget = self.limits.read_budget;
+        loop {
+            if self.shard.stalled(self.connections.id(slot)).is_some() {
+                break;
+            }
+            if self.parked_is_whole(slot) {
+                self.hand_over(slot, 0, now);
+                if !self.connections.slots[slot as usize].flags.has(Flags::OPEN) {
+                    return;
+                }
+                continue;
+            }
+            let flags = self.connections.slots[slot as usize].flags;
+            if !flags.has(Flags::READABLE) || flags.has(Flags::ENDED) {
+                break;
+            }
+            if budget == 0 {
+                self.shard.stats().add(Stat::ReadCut, 1);
+                if planted::on(Bug::NoRequeueAfterReadBudget) {
+                    return;
+                }
+                break;
+            }
+            match self.read_chunk(slot, &mut budget, now) {
+                Visit::More => {}
+                Visit::Over => break,
+            }
+            if !self.connections.slots[slot as usize].flags.has(Flags::OPEN) {
+                return;
+            }
+        }
+        self.look_at(slot, now);
+    }
+
+    fn parked_is_whole(&self, slot: u32) -> bool {
+        let connection = &self.connections.slots[slot as usize];
+        !connection.parked.is_empty() && connection.parked.len() >= connection.parked_needed
+    }
+
+    fn read_chunk(&mut self, slot: u32, budget: &mut usize, now: Time) -> Visit {
+        let parked = self.connections.slots[slot as usize].parked.len();
+        let chunk = self.limits.read_chunk.min(*budget);
+        if self.scratch.len() < parked + chunk {
+            self.scratch.resize(parked + chunk, 0);
+        }
+        let Some(sock) = &self.connections.socks[slot as usize] else { return Visit::Over };
+        let flags = &mut self.connections.slots[slot as usize].flags;
+        match self.kernel.read(sock, &mut self.scratch[parked..parked + chunk]) {
+            Ok(0) => {
+                flags.set(Flags::ENDED);
+                self.peer_ended(slot, now);
+                Visit::Over
+            }
+            Ok(count) => {
+                *budget -= count;
+                self.shard.stats().add(Stat::BytesIn, count as u64);
+                self.hand_over(slot, count, now);
+                Visit::More
+            }
+            // An edge brings us back.
+            Err(Errno::Again) => {
+                flags.clear(Flags::READABLE);
+                Visit::Over
+            }
+            // Now; it counts as a byte so that the budget ends it.
+            Err(Errno::Interrupted) => {
+                *budget -= 1;
+                if planted::on(Bug::InterruptedAsAgain) {
+                    flags.clear(Flags::READABLE);
+                }
+                self.shard.stats().add(Stat::Interrupted, 1);
+                Visit::More
+            }
+            // Nothing brings us back: no read of a stream is documented to fail so and go on.
+            Err(
+                Errno::Reset
+                | Errno::Pipe
+                | Errno::Aborted
+                | Errno::OutOfBuffers
+                | Errno::OutOfDescriptors
+                | Errno::Other(_),
+            ) => {
+                self.close(slot, CloseReason::PeerReset, false);
+                Visit::Over
+            }
+        }
+    }
+
+    /// Gives parked bytes and `count` fresh ones behind them to the session.
+    fn hand_over(&mut self, slot: u32, count: usize, now: Time) {
+        let id = self.connections.id(slot);
+        let connection = &mut self.connections.slots[slot as usize];
+        let parked = connection.parked.len();
+        if self.scratch.len() < parked {
+            self.scratch.resize(parked, 0);
+        }
+        self.scratch[..parked].copy_from_slice(&connection.parked);
+        let bytes = &self.scratch[..parked + count];
+        let received = self.shard.received(id, bytes, now);
+        let rest = &bytes[received.used..];
+        if let Some(closing) = &mut connection.closing {
+            closing.discarded += count;
+        }
+        self.parked_bytes = self.parked_bytes - parked + rest.len();
+        if rest.is_empty() {
+            // An idle connection owns no buffer.
+            connection.parked = Vec::new();
+        } else {
+            connection.parked.clear();
+            connection.parked.extend_from_slice(rest);
+        }
+        connection.parked_needed = received.needed;
+        if self.parked_bytes > self.limits.parked_bytes_max {
+            self.shard.close(id, CloseCode::MemoryMax);
+            self.unpark(slot);
+        }
+    }
+
+    /// Throws away what is parked.
+    pub(super) fn unpark(&mut self, slot: u32) {
+        let parked = std::mem::take(&mut self.connections.slots[slot as usize].parked);
+        self.parked_bytes -= parked.len();
+    }
+
+    fn peer_ended(&mut self, slot: u32, now: Time) {
+        let id = self.connections.id(slot);
+        self.unpark(slot);
+        self.shard.peer_ended(id, now);
+        let output = !self.connections.slots[slot as usize].tail().is_empty() || self.shard.wants_to_send(id);
+        if output {
+            self.shard.stats().add(Stat::HalfClosed, 1);
+        }
+        if planted::on(Bug::EndCutsOutput) {
+            self.close(slot, CloseReason::PeerEnded, false);
+        }
+    }
+}

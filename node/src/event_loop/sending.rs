@@ -1,0 +1,134 @@
+//! Output: bytes made for those who can take them, sent in batches, and taken back where
+//! the socket took less.
+
+use super::connections::Flags;
+use super::{Loop, StagedSend};
+use crate::close::CloseReason;
+use crate::kernel::{Errno, Kernel, SEND_BATCH_MAX, Send};
+use multibeam_proto::planted::{self, Bug};
+use multibeam_proto::{Stat, Time};
+use std::io::IoSlice;
+
+impl<K: Kernel> Loop<K> {
+    /// Makes bytes for those in the list, within the budgets of a turn.
+    pub(super) fn stage(&mut self) {
+        while let Some(slot) = self.writers.pop_front() {
+            if self.sends.len() >= self.limits.send_budget
+                || self.staged_bytes.len() >= self.limits.stage_bytes
+            {
+                self.writers.push_front(slot);
+                self.shard.stats().add(Stat::SendCut, 1);
+                break;
+            }
+            let flags = &mut self.connections.slots[slot as usize].flags;
+            flags.clear(Flags::WRITE_QUEUED);
+            if !flags.has(Flags::OPEN) || !flags.has(Flags::WRITABLE) {
+                continue;
+            }
+            let tail = self.connections.slots[slot as usize].tail().len();
+            let (bytes, frames) = (self.staged_bytes.len(), self.staged_frames.len());
+            if tail < self.limits.send_bytes {
+                let room = self.limits.send_bytes - tail;
+                let id = self.connections.id(slot);
+                self.shard.stage(id, room, &mut self.staged_bytes, &mut self.staged_frames);
+            }
+            if tail > 0 || self.staged_bytes.len() > bytes {
+                let (bytes, frames) = (bytes..self.staged_bytes.len(), frames..self.staged_frames.len());
+                self.sends.push(StagedSend { slot, bytes, frames });
+            }
+        }
+    }
+
+    /// Sends what was staged; nothing advances before the socket's word.
+    pub(super) fn send(&mut self, now: Time) {
+        let sends = std::mem::take(&mut self.sends);
+        for batch in sends.chunks(SEND_BATCH_MAX) {
+            let mut entries: Vec<Send<'_, K::Sock>> = Vec::with_capacity(batch.len());
+            for send in batch {
+                let slot = send.slot as usize;
+                let Some(sock) = &self.connections.socks[slot] else {
+                    unreachable!("staged for a closed slot")
+                };
+                let tail = IoSlice::new(self.connections.slots[slot].tail());
+                let fresh = IoSlice::new(&self.staged_bytes[send.bytes.clone()]);
+                let token = self.connections.token(send.slot);
+                entries.push(Send { token, sock, bufs: [tail, fresh], done: None });
+            }
+            self.kernel.send(&mut entries);
+            let mut done = [Err(Errno::Again); SEND_BATCH_MAX];
+            for (done, entry) in done.iter_mut().zip(&entries) {
+                let Some(result) = entry.done else {
+                    unreachable!("the kernel left an entry of a batch undone")
+                };
+                *done = result;
+            }
+            drop(entries);
+            for (send, done) in batch.iter().zip(done) {
+                self.sent(send, done, now);
+            }
+        }
+        self.sends = sends;
+        self.sends.clear();
+        self.staged_bytes.clear();
+        self.staged_frames.clear();
+    }
+
+    fn sent(&mut self, send: &StagedSend, done: Result<usize, Errno>, now: Time) {
+        let slot = send.slot;
+        let connection = &mut self.connections.slots[slot as usize];
+        match done {
+            Ok(count) => {
+                let total = connection.tail().len() + send.bytes.len();
+                assert!(0 < count && count <= total, "the kernel took {count} of {total} bytes");
+                self.shard.stats().add(Stat::BytesOut, count as u64);
+                let count = if planted::on(Bug::ShortWriteWhole) { total } else { count };
+                self.advance(send, count, now);
+            }
+            // An edge brings us back.
+            Err(Errno::Again) => connection.flags.clear(Flags::WRITABLE),
+            // Now: `look_at` queues it again.
+            Err(Errno::Interrupted) => {
+                if planted::on(Bug::InterruptedAsAgain) {
+                    connection.flags.clear(Flags::WRITABLE);
+                }
+                self.shard.stats().add(Stat::Interrupted, 1);
+            }
+            // The clock brings us back: no edge is owed.
+            Err(Errno::OutOfBuffers) => {
+                connection.flags.clear(Flags::WRITABLE);
+                if !planted::on(Bug::NoBuffersWaitsForEdge) {
+                    connection.retry_at = Some(now + self.limits.send_retry);
+                }
+                self.shard.stats().add(Stat::OutOfBuffers, 1);
+            }
+            // Nothing brings us back.
+            Err(Errno::Reset | Errno::Pipe | Errno::Aborted | Errno::OutOfDescriptors | Errno::Other(_)) => {
+                self.close(slot, CloseReason::PeerReset, false);
+                return;
+            }
+        }
+        self.look_at(slot, now);
+    }
+
+    /// The socket took `count` bytes: first of the tail, then of what was staged.
+    fn advance(&mut self, send: &StagedSend, count: usize, now: Time) {
+        let id = self.connections.id(send.slot);
+        let connection = &mut self.connections.slots[send.slot as usize];
+        let of_tail = count.min(connection.tail().len());
+        connection.tail_at += of_tail;
+        if !connection.tail().is_empty() {
+            return;
+        }
+        connection.tail_at = 0;
+        let taken = count - of_tail;
+        let end = self.shard.commit(id, taken, &self.staged_frames[send.frames.clone()], now);
+        if end > taken {
+            let fresh = &self.staged_bytes[send.bytes.clone()];
+            connection.tail.clear();
+            connection.tail.extend_from_slice(&fresh[taken..end]);
+        } else {
+            // An idle connection owns no buffer.
+            connection.tail = Vec::new();
+        }
+    }
+}

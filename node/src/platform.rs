@@ -1,0 +1,104 @@
+//! The one seam between a node and the world.
+//!
+//! [`crate::run`] is written against this trait and runs unchanged on the operating system
+//! ([`crate::os::OsPlatform`]) and in the network simulator. What stands behind it is not
+//! simulated, so it stays thin: no decisions, no retries, no policy.
+
+use crate::event_loop::Loop;
+use crate::kernel::{Kernel, Mail};
+use multibeam_proto::Time;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+
+/// What the shards of a node share when they start.
+#[derive(Clone, Debug)]
+pub struct ShardsSetup {
+    /// Where clients connect. Port 0 lets the system choose one, the same for all shards.
+    pub listen: SocketAddr,
+    /// Event loops to start.
+    pub shards: usize,
+    /// Commands that one thread may have unpopped in the ring of another.
+    pub ring_commands: usize,
+    /// Replies that one thread may owe another.
+    pub ring_replies: usize,
+}
+
+/// Shards that are running.
+#[derive(Debug)]
+pub struct Started<M, E> {
+    /// Where clients can connect.
+    pub listening: SocketAddr,
+    /// The runtime's own mailbox; shards are 0 to `shards - 1`, the runtime is `shards`.
+    pub mail: M,
+    /// Ends when all shards have ended, or as soon as one failed.
+    pub ended: E,
+}
+
+/// Mail of a task instead of a loop.
+pub trait RuntimeMail: Mail {
+    /// Waits until somebody rings. Only after [`Mail::arm`] and a look at the ring.
+    fn rung(&mut self) -> impl Future<Output = ()>;
+}
+
+/// The world: clocks, entropy, files, listeners, tasks, threads.
+pub trait Platform: Clone + 'static {
+    /// What a shard's loop runs on.
+    type Kernel: Kernel + 'static;
+    /// The runtime's mailbox.
+    type RuntimeMail: RuntimeMail + 'static;
+    /// Ends with the shards. An error says which shard failed and how.
+    type Ended: Future<Output = Result<(), String>> + 'static;
+    /// Where the admin server takes its connections from.
+    type AdminListener: axum::serve::Listener<Addr = SocketAddr>;
+
+    /// The monotonic clock.
+    fn now(&self) -> Time;
+
+    /// Milliseconds since 1970. Only for people and logs; nothing is decided by it.
+    fn wall_ms(&self) -> u64;
+
+    /// Random bytes.
+    fn entropy(&self, out: &mut [u8]);
+
+    /// Waits.
+    fn sleep(&self, duration: std::time::Duration) -> impl Future<Output = ()>;
+
+    /// Runs a task beside this one, on the same thread.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+
+    /// The content of a durable file of this node; `None` if it was never written.
+    ///
+    /// # Errors
+    /// Names the file.
+    fn read_file(&self, name: &str) -> io::Result<Option<Vec<u8>>>;
+
+    /// Replaces a durable file. When this returns, the new content survives a loss of power;
+    /// before, the old one does.
+    ///
+    /// # Errors
+    /// Names the file. Either content may be there.
+    fn write_file(&self, name: &str, content: &[u8]) -> io::Result<()>;
+
+    /// Opens the admin listener.
+    ///
+    /// # Errors
+    /// Names the address.
+    fn bind_admin(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::AdminListener>>;
+
+    /// Starts the shards. Each kernel is built on the shard's own thread or task and given
+    /// to `make` there, so only `make` crosses.
+    ///
+    /// # Errors
+    /// Names the address that can't be listened on.
+    fn start_shards<F>(
+        &self,
+        setup: &ShardsSetup,
+        make: F,
+    ) -> impl Future<Output = io::Result<Started<Self::RuntimeMail, Self::Ended>>>
+    where
+        F: Fn(usize, Self::Kernel) -> Loop<Self::Kernel> + Clone + std::marker::Send + 'static;
+
+    /// Ends when the node is asked to stop.
+    fn shutdown(&self) -> impl Future<Output = ()>;
+}

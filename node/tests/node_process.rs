@@ -1,0 +1,173 @@
+//! A node in a process of its own: signals, descriptors, and what attackers leave behind.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+#[path = "../examples/harness/node_process.rs"]
+#[expect(dead_code, reason = "shared with other programs, each of which uses a part")]
+mod node_process;
+#[path = "../examples/harness/wire_client.rs"]
+mod wire_client;
+
+use multibeam_wire::{CloseCode, Direction, Inbound, Payload};
+use node_process::NodeProcess;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::process::Command;
+use std::time::Duration;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_multibeam");
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn greet(node: &NodeProcess) -> TcpStream {
+    let mut stream = TcpStream::connect(node.clients()).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut out = Vec::new();
+    wire_client::hello(64, 1, &mut out);
+    // A node that has no place for us may have hung up already.
+    let _ = stream.write_all(&out);
+    stream
+}
+
+/// The next frame: `Ok` for WELCOME, the code of a BYE, or nothing.
+fn first_word(stream: &mut TcpStream) -> Result<(), Option<u16>> {
+    let mut inbound = Inbound::new(Direction::ToClient);
+    let mut buffer = [0; 1024];
+    loop {
+        let count = stream.read(&mut buffer).map_err(|_| None)?;
+        if count == 0 {
+            return Err(None);
+        }
+        inbound.push(&buffer[..count]);
+        if let Some(frame) = inbound.next_frame().unwrap() {
+            if let Payload::Bye { code, .. } = frame.payload {
+                return Err(Some(code));
+            }
+            assert!(matches!(frame.payload, Payload::Welcome(_)), "{frame:?}");
+            return Ok(());
+        }
+    }
+}
+
+/// Asks until it is so. The bound is far beyond what it takes.
+fn eventually(what: &str, mut check: impl FnMut() -> bool) {
+    for _ in 0..2000 {
+        if check() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("never: {what}");
+}
+
+#[test]
+fn sigterm_says_goodbye_and_ends_well() {
+    let node = NodeProcess::start(Command::new(PROGRAM), "");
+    let mut streams: Vec<TcpStream> = (0..4).map(|_| greet(&node)).collect();
+    for stream in &mut streams {
+        assert_eq!(first_word(stream), Ok(()));
+    }
+    node.terminate();
+    for mut stream in streams {
+        assert_eq!(first_word(&mut stream), Err(Some(CloseCode::Shutdown as u16)));
+    }
+    let (status, data_dir) = node.wait();
+    assert!(status.success(), "{status}");
+    std::fs::remove_dir_all(data_dir).unwrap();
+}
+
+#[test]
+fn a_second_signal_does_not_wait() {
+    let node =
+        NodeProcess::start(Command::new(PROGRAM), "[limits]\nstop_deadline_ms = 600000\nlinger_ms = 60000\n");
+    // It hears BYE and does not hang up, so that the node has to wait for it.
+    let mut stubborn = greet(&node);
+    assert_eq!(first_word(&mut stubborn), Ok(()));
+    node.terminate();
+    assert_eq!(first_word(&mut stubborn), Err(Some(CloseCode::Shutdown as u16)));
+    let (status, data_dir) = node.stop();
+    assert_eq!(status.code(), Some(130), "{status}");
+    std::fs::remove_dir_all(data_dir).unwrap();
+}
+
+#[test]
+fn out_of_descriptors_who_comes_is_told_and_served_later() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "ulimit -n 40; exec \"$0\" \"$@\"", PROGRAM]);
+    let node = NodeProcess::start(command, "");
+    let mut served = Vec::new();
+    let mut told = 0;
+    for _ in 0..60 {
+        let mut stream = greet(&node);
+        match first_word(&mut stream) {
+            Ok(()) => served.push(stream),
+            Err(Some(code)) => {
+                assert_eq!(code, CloseCode::DescriptorsMax as u16);
+                told += 1;
+            }
+            // Cut before it could read: best effort, as its HELLO came after the farewell.
+            Err(None) => told += 1,
+        }
+    }
+    assert!(served.len() > 5 && told > 5, "{} served, {told} told", served.len());
+    let before = served.len();
+    // Those who hold a connection notice nothing, and a place that comes free is taken.
+    served.truncate(before / 2);
+    eventually("somebody new is served", || first_word(&mut greet(&node)) == Ok(()));
+    assert!(node.metric("multibeam_out_of_descriptors_total", "") > 0);
+    assert!(node.metric("multibeam_shed_total", "") > 0);
+    assert_eq!(node.metric("multibeam_closed_by_reason_total", "PEER_RESET"), 0);
+}
+
+#[test]
+fn a_storm_of_garbage_and_cuts_leaves_nothing_behind() {
+    let node = NodeProcess::start(Command::new(PROGRAM), "");
+    let mut witness = greet(&node);
+    assert_eq!(first_word(&mut witness), Ok(()));
+    let quiet = node.descriptors();
+    std::thread::scope(|scope| {
+        for thread in 0..4u64 {
+            let node = &node;
+            scope.spawn(move || {
+                for number in 0..250u64 {
+                    attack(node, thread * 1000 + number);
+                }
+            });
+        }
+    });
+    eventually("all descriptors are free again", || node.descriptors() <= quiet);
+    eventually("all are counted", || {
+        node.metric("multibeam_accepted_total", "") == node.metric("multibeam_closed_total", "") + 1
+    });
+    assert_eq!(node.metric("multibeam_connections{", ""), 1);
+    assert_eq!(node.metric("multibeam_parked_bytes{", ""), 0);
+    witness.set_nonblocking(true).unwrap();
+    assert_eq!(witness.read(&mut [0]).unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
+}
+
+/// Connects, says something or a part of it, and leaves in one of several ways.
+fn attack(node: &NodeProcess, number: u64) {
+    let Ok(mut stream) = TcpStream::connect(node.clients()) else { return };
+    let mut out = Vec::new();
+    match number % 5 {
+        0 => {}
+        1 => out.extend(number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes()),
+        2 => wire_client::hello(64, 2, &mut out),
+        3 => {
+            wire_client::hello(64, 2, &mut out);
+            wire_client::subscribe("storm.news", 64, &mut out);
+            out.truncate(out.len() - 1 - number as usize % 20);
+        }
+        _ => {
+            wire_client::hello(64, 2, &mut out);
+            wire_client::subscribe("storm.news", 64, &mut out);
+            out.extend_from_slice(b"and now something else");
+        }
+    }
+    // Any of these may meet a connection that the node has ended already.
+    let _ = stream.write_all(&out);
+    match number % 3 {
+        0 => {}
+        1 => drop(stream.shutdown(std::net::Shutdown::Write)),
+        _ => drop(socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
+    }
+}

@@ -1,0 +1,67 @@
+//! From a failing plan to the faults that it needs: halves first, then one by one.
+
+use super::to_json;
+use crate::plan::Plan;
+use crate::run::{Options, run_plan};
+use multibeam_model::core::planted::Bug;
+
+/// The command. Prints the smallest plan found that fails by the same oracle.
+pub(super) fn shrink(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
+    let options = Options { planted: bug, keep_trace: false };
+    let mut plan = Plan::of(seed);
+    let Some(oracle) = oracle_of(&plan, options) else {
+        return Err(format!("seed {seed} does not fail"));
+    };
+    let fails = |plan: &Plan| oracle_of(plan, options).as_deref() == Some(oracle.as_str());
+    loop {
+        let before = size(&plan);
+        plan = without(plan, |plan| &mut plan.faults, &fails);
+        plan = without(plan, |plan| &mut plan.hostile, &fails);
+        plan = without(plan, |plan| &mut plan.kernel, &fails);
+        if size(&plan) == before {
+            break;
+        }
+    }
+    eprintln!(
+        "{oracle} with {} faults, {} hostile clients, {} kernel faults",
+        plan.faults.len(),
+        plan.hostile.len(),
+        plan.kernel.len()
+    );
+    println!("{}", to_json(&plan)?);
+    Ok(true)
+}
+
+fn size(plan: &Plan) -> usize {
+    plan.faults.len() + plan.hostile.len() + plan.kernel.len()
+}
+
+fn oracle_of(plan: &Plan, options: Options) -> Option<String> {
+    let outcome = run_plan(plan, options);
+    outcome.failures.into_iter().map(|failure| failure.oracle).next()
+}
+
+/// Takes away chunks of a list, smaller and smaller, as long as the plan still fails.
+fn without<T: Clone>(
+    mut plan: Plan,
+    list: fn(&mut Plan) -> &mut Vec<T>,
+    fails: &impl Fn(&Plan) -> bool,
+) -> Plan {
+    let mut chunk = list(&mut plan).len();
+    while chunk > 0 {
+        let mut at = 0;
+        while at < list(&mut plan).len() {
+            let mut smaller = plan.clone();
+            let items = list(&mut smaller);
+            let end = items.len().min(at + chunk);
+            items.drain(at..end);
+            if fails(&smaller) {
+                plan = smaller;
+            } else {
+                at += chunk;
+            }
+        }
+        chunk /= 2;
+    }
+    plan
+}

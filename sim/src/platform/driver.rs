@@ -1,0 +1,104 @@
+//! Drives one event loop as a task: turns, release, and the wait between them. Here the sleep
+//! invariant is checked, each time a loop says that it has nothing to do.
+
+use super::SimPlatform;
+use crate::random::Random;
+use multibeam::event_loop::{Loop, Next};
+use multibeam::platform::Platform;
+use multibeam_model::core::Time;
+use multibeam_model::post::Post;
+use multibeam_model::{ModelKernel, invariants};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// Turns without sleep that count as a loop that never sleeps again. The busiest turn of a
+/// clean run is followed by a few thousand.
+const AGAINS_MAX: u32 = 50_000;
+
+/// Shortest wait: below, a deadline that is just now would turn for ever at one moment.
+const WAIT_MIN: Duration = Duration::from_micros(1);
+
+pub(super) struct Driver {
+    pub(super) platform: SimPlatform,
+    pub(super) index: usize,
+    pub(super) wake: Rc<Notify>,
+    pub(super) post: Rc<RefCell<Post>>,
+    pub(super) random: Random,
+}
+
+impl Driver {
+    pub(super) async fn drive(mut self, mut shard: Loop<ModelKernel>) {
+        let mut agains = 0;
+        loop {
+            shard.turn(self.platform.now());
+            let next = shard.release(self.platform.now());
+            self.note(&mut shard, next);
+            match next {
+                Next::Done => return,
+                Next::Again => {
+                    agains += 1;
+                    if agains > AGAINS_MAX {
+                        let detail = format!("shard {} turned {agains} times without sleep", self.index);
+                        self.platform.world.fail("livelock", detail);
+                        return;
+                    }
+                    self.again().await;
+                }
+                Next::Sleep(until) => {
+                    agains = 0;
+                    if let Err(lapse) = invariants::check_sleep(&mut shard, self.index, until) {
+                        let detail = format!("shard {}: {lapse}", self.index);
+                        self.platform.world.fail("sleep", detail);
+                        return;
+                    }
+                    self.sleep(until).await;
+                }
+            }
+        }
+    }
+
+    /// Others may run: preempted threads go on, or the processor is away for a while.
+    async fn again(&mut self) {
+        if self.random.chance(30) {
+            self.post.borrow_mut().land_all();
+        }
+        let nap = self.platform.world.plan.host.nap_permille;
+        if nap > 0 && self.random.range(0..=999) < nap {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        } else {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn sleep(&self, until: Option<Time>) {
+        let Some(until) = until else { return self.wake.notified().await };
+        let wait = until.since(self.platform.now()).max(WAIT_MIN);
+        tokio::select! {
+            biased;
+            () = self.wake.notified() => {}
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+
+    /// Puts the turn into the trace, and the numbers where they can be read from outside.
+    fn note(&self, shard: &mut Loop<ModelKernel>, next: Next) {
+        let world = &self.platform.world;
+        let next = match next {
+            Next::Done => 0,
+            Next::Again => 1,
+            Next::Sleep(None) => 2,
+            Next::Sleep(Some(until)) => until.0,
+        };
+        let seen = self.post.borrow().seen();
+        let stats = &mut self.platform.run.stats.borrow_mut()[self.index];
+        stats.clear();
+        stats.extend_from_slice(shard.stats().all());
+        let traced = stats.len();
+        stats.extend([next, seen.delivered, seen.preempted, seen.room_rung]);
+        let what = ["turn 0", "turn 1", "turn 2"].get(self.index).copied().unwrap_or("turn");
+        world.trace.borrow_mut().record(world.time_us(), what, stats, &[]);
+        stats.truncate(traced);
+    }
+}

@@ -1,0 +1,266 @@
+//! The plan's faults as they happen: what begins, what ends, and who was hit.
+
+use super::{CLIENTS, NODE};
+use crate::history::What;
+use crate::plan::{FaultEvent, HOSTILE_HOST};
+use crate::world::World;
+use multibeam_model::Fault;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use turmoil::Sim;
+
+/// Chance in 65,536 that the node finds no descriptor while it is said to have none.
+const NO_DESCRIPTORS: u16 = 60_000;
+
+/// How long a node that ended by itself stays away, if the plan says nothing else.
+const AWAY_MS: u64 = 100;
+
+/// Something that ends by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Undo {
+    Link(usize),
+    OneWay(usize, bool),
+    Release(usize),
+    Node,
+    PowerLoss,
+    Clients(usize),
+    Descriptors,
+}
+
+/// The schedule.
+pub(super) struct Faults {
+    world: Rc<World>,
+    next: usize,
+    undo: BTreeMap<(u64, usize), Undo>,
+    numbers: usize,
+    node_down: bool,
+    down: [bool; CLIENTS.len()],
+    /// How long a node that ends by itself stays away.
+    away_ms: u64,
+}
+
+impl Faults {
+    pub(super) fn new(world: &Rc<World>) -> Self {
+        let (undo, down) = (BTreeMap::new(), [false; CLIENTS.len()]);
+        Self { world: Rc::clone(world), next: 0, undo, numbers: 0, node_down: false, down, away_ms: AWAY_MS }
+    }
+
+    /// What is due now, ends before beginnings.
+    pub(super) fn due(&mut self, sim: &mut Sim<'_>, now_ms: u64) {
+        while let Some(entry) = self.undo.first_entry() {
+            if entry.key().0 > now_ms {
+                break;
+            }
+            let undo = entry.remove();
+            self.end(sim, undo);
+        }
+        while let Some((at, event)) = self.world.plan.faults.get(self.next).copied() {
+            if at > now_ms {
+                break;
+            }
+            self.next += 1;
+            self.world.trace.borrow_mut().text(now_ms * 1000, &format!("fault {event:?}"));
+            if self.begin(sim, event, now_ms) {
+                self.world.hit(&event);
+            }
+        }
+    }
+
+    /// Ends everything that goes on.
+    pub(super) fn heal(&mut self, sim: &mut Sim<'_>, now_ms: u64) {
+        self.world.trace.borrow_mut().text(now_ms * 1000, "heal");
+        self.next = self.world.plan.faults.len();
+        for undo in std::mem::take(&mut self.undo).into_values() {
+            self.end(sim, undo);
+        }
+        for host in CLIENTS {
+            sim.repair(NODE, host);
+            sim.release(NODE, host);
+        }
+        if let Some(run) = self.world.node_run() {
+            run.chooser.borrow_mut().calm();
+        }
+        self.world.slow_until_us.borrow_mut().fill(0);
+    }
+
+    /// Starts a node that ended by itself again.
+    pub(super) fn restart(&mut self, sim: &mut Sim<'_>, now_ms: u64) {
+        if !self.node_down && self.world.node_run().is_some_and(|run| run.ended.get()) {
+            self.node_down = true;
+            self.world.disturb();
+            let away_ms = std::mem::replace(&mut self.away_ms, AWAY_MS);
+            self.later(now_ms + away_ms, Undo::Node);
+        }
+        if self.world.phase.get() != crate::world::Phase::Faults {
+            self.due(sim, now_ms);
+        }
+    }
+
+    fn later(&mut self, at_ms: u64, undo: Undo) {
+        self.numbers += 1;
+        self.undo.insert((at_ms, self.numbers), undo);
+    }
+
+    /// Whether the host has a connection to the node.
+    fn connected(&self, sim: &Sim<'_>, host: usize) -> bool {
+        let address = sim.lookup(CLIENTS[host]);
+        self.world.streams.borrow().get(&address).is_some_and(|count| *count > 0)
+    }
+
+    fn any_connected(&self, sim: &Sim<'_>) -> bool {
+        (0..CLIENTS.len()).any(|host| self.connected(sim, host))
+    }
+
+    /// True: it hit somebody.
+    fn begin(&mut self, sim: &mut Sim<'_>, event: FaultEvent, now_ms: u64) -> bool {
+        match event {
+            FaultEvent::Partition { host, for_ms } => {
+                sim.partition(NODE, CLIENTS[host]);
+                self.link_fault(sim, host, now_ms + for_ms, Undo::Link(host))
+            }
+            FaultEvent::PartitionOneWay { host, from_node, for_ms } => {
+                if from_node {
+                    sim.partition_oneway(NODE, CLIENTS[host]);
+                } else {
+                    sim.partition_oneway(CLIENTS[host], NODE);
+                }
+                self.link_fault(sim, host, now_ms + for_ms, Undo::OneWay(host, from_node))
+            }
+            FaultEvent::Hold { host, for_ms } => {
+                sim.hold(NODE, CLIENTS[host]);
+                self.link_fault(sim, host, now_ms + for_ms, Undo::Release(host))
+            }
+            FaultEvent::KillNode { for_ms } => self.kill_node(sim, now_ms + for_ms, Undo::Node),
+            FaultEvent::PowerLoss { for_ms } => {
+                if self.node_down {
+                    return false;
+                }
+                for host in CLIENTS {
+                    sim.partition(NODE, host);
+                }
+                self.kill_node(sim, now_ms + for_ms, Undo::PowerLoss)
+            }
+            FaultEvent::BounceNode => self.kill_node(sim, now_ms, Undo::Node),
+            FaultEvent::StopNode { for_ms } => self.stop_node(sim, for_ms),
+            FaultEvent::KillClients { host, for_ms } => self.kill_clients(sim, host, now_ms + for_ms),
+            FaultEvent::Cut { client } => {
+                self.world.kills.get(client).is_some_and(crate::workload::connector::Kill::cut)
+            }
+            FaultEvent::SlowReader { subscriber, for_ms } => {
+                let mut slow = self.world.slow_until_us.borrow_mut();
+                let Some(until) = slow.get_mut(subscriber) else { return false };
+                *until = (now_ms + for_ms) * 1000;
+                true
+            }
+            FaultEvent::NoDescriptors { for_ms } => {
+                self.descriptors(NO_DESCRIPTORS);
+                self.world.disturb();
+                self.world.disturbed.set(self.world.disturbed.get() + 1);
+                self.later(now_ms + for_ms, Undo::Descriptors);
+                self.any_connected(sim)
+            }
+        }
+    }
+
+    fn link_fault(&mut self, sim: &Sim<'_>, host: usize, until_ms: u64, undo: Undo) -> bool {
+        self.later(until_ms, undo);
+        if host == HOSTILE_HOST {
+            self.world.disturb();
+            self.world.disturbed.set(self.world.disturbed.get() + 1);
+        }
+        self.connected(sim, host)
+    }
+
+    fn kill_node(&mut self, sim: &mut Sim<'_>, until_ms: u64, undo: Undo) -> bool {
+        if self.node_down {
+            return false;
+        }
+        let hit = self.any_connected(sim);
+        self.node_down = true;
+        self.world.disturb();
+        sim.crash(NODE);
+        self.later(until_ms, undo);
+        hit
+    }
+
+    fn stop_node(&mut self, sim: &Sim<'_>, for_ms: u64) -> bool {
+        let Some(run) = self.world.node_run().filter(|run| !self.node_down && run.ready.get()) else {
+            return false;
+        };
+        self.world.disturb();
+        run.may_end.set(true);
+        self.away_ms = for_ms;
+        run.stop.notify_one();
+        self.any_connected(sim)
+    }
+
+    fn kill_clients(&mut self, sim: &mut Sim<'_>, host: usize, until_ms: u64) -> bool {
+        if std::mem::replace(&mut self.down[host], true) {
+            return false;
+        }
+        let hit = self.connected(sim, host);
+        if host == HOSTILE_HOST {
+            self.world.disturb();
+        }
+        sim.crash(CLIENTS[host]);
+        let publishers = &self.world.plan.workload.publishers;
+        self.world.open.borrow_mut().retain(|publish| publishers[publish.publisher].host != host);
+        self.world.record(What::Killed { host });
+        self.later(until_ms, Undo::Clients(host));
+        hit
+    }
+
+    fn end(&mut self, sim: &mut Sim<'_>, undo: Undo) {
+        match undo {
+            Undo::Link(host) => {
+                sim.repair(NODE, CLIENTS[host]);
+                self.undisturb(host);
+            }
+            Undo::OneWay(host, from_node) => {
+                if from_node {
+                    sim.repair_oneway(NODE, CLIENTS[host]);
+                } else {
+                    sim.repair_oneway(CLIENTS[host], NODE);
+                }
+                self.undisturb(host);
+            }
+            Undo::Release(host) => {
+                sim.release(NODE, CLIENTS[host]);
+                self.undisturb(host);
+            }
+            Undo::Node => self.start_node(sim),
+            Undo::PowerLoss => {
+                for host in CLIENTS {
+                    sim.repair(NODE, host);
+                }
+                self.start_node(sim);
+            }
+            Undo::Clients(host) => {
+                self.down[host] = false;
+                sim.bounce(CLIENTS[host]);
+            }
+            Undo::Descriptors => {
+                self.world.disturbed.set(self.world.disturbed.get() - 1);
+                self.descriptors(self.world.plan.kernel_chance(Fault::OutOfDescriptors));
+            }
+        }
+    }
+
+    fn start_node(&mut self, sim: &mut Sim<'_>) {
+        self.node_down = false;
+        self.world.disturb();
+        sim.bounce(NODE);
+    }
+
+    fn undisturb(&self, host: usize) {
+        if host == HOSTILE_HOST {
+            self.world.disturbed.set(self.world.disturbed.get() - 1);
+        }
+    }
+
+    fn descriptors(&self, chance: u16) {
+        if let Some(run) = self.world.node_run() {
+            run.chooser.borrow_mut().chance(Fault::OutOfDescriptors, chance);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Well-behaved clients: publishers and subscribers on the real client.
+
+pub mod connector;
+mod publisher;
+mod subscriber;
+
+use crate::plan::ClientKnobs;
+use crate::random::Random;
+use crate::world::{Phase, World};
+use connector::SimConnector;
+use multibeam_client::{Client, Config};
+use multibeam_wire::WindowUnit;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::Semaphore;
+
+/// Attempts to connect that one host makes at a time: more could overrun the simulated
+/// network's queue of attempts.
+const CONNECTS_MAX: usize = 32;
+
+/// One process run of client host `host`, until it is killed.
+pub async fn run_host(world: Rc<World>, host: usize) {
+    let process = {
+        let mut processes = world.processes.borrow_mut();
+        processes[host] += 1;
+        processes[host]
+    };
+    let permits = Arc::new(Semaphore::new(CONNECTS_MAX));
+    let publishers = world.plan.workload.publishers.len();
+    for (index, plan) in world.plan.workload.publishers.iter().enumerate() {
+        if plan.host == host {
+            let client = connect(&world, &plan.client, index, process, &permits);
+            tokio::task::spawn_local(publisher::run(Rc::clone(&world), client, index, process));
+        }
+    }
+    for (index, plan) in world.plan.workload.subscribers.iter().enumerate() {
+        if plan.host == host {
+            let late = if process == 1 { plan.start_ms } else { 0 };
+            let (world, permits, plan) = (Rc::clone(&world), Arc::clone(&permits), plan.clone());
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(Duration::from_millis(late)).await;
+                let client = connect(&world, &plan.client, publishers + index, process, &permits);
+                subscriber::run(world, client, index).await;
+            });
+        }
+    }
+    if host == 0 {
+        tokio::task::spawn_local(ask_admin(Rc::clone(&world)));
+    }
+    std::future::pending().await
+}
+
+fn connect(
+    world: &World,
+    knobs: &ClientKnobs,
+    index: usize,
+    process: usize,
+    permits: &Arc<Semaphore>,
+) -> Client {
+    let mut random = Random::new(world.plan.seed, &format!("client {index} {process}"));
+    let mut config = Config::new("node", random.number());
+    config.window_bytes = knobs.window_bytes;
+    config.window_unit = WindowUnit::from_log2(knobs.window_unit_log2).unwrap_or(WindowUnit::DEFAULT);
+    config.backoff_min = Duration::from_millis(knobs.backoff_ms_min);
+    config.backoff_max = Duration::from_millis(knobs.backoff_ms_max);
+    config.connect_timeout = Duration::from_millis(knobs.connect_timeout_ms);
+    config.handshake_timeout = Duration::from_millis(knobs.connect_timeout_ms);
+    config.publish_deadline = Duration::from_millis(knobs.publish_deadline_ms);
+    config.publish_in_flight_max = knobs.publish_in_flight_max;
+    let connector = SimConnector::new(&world.plan, world.kills[index].clone(), Arc::clone(permits), random);
+    Client::connect(config, connector)
+}
+
+/// Once faults are over, the node's health and numbers must be there for who asks.
+async fn ask_admin(world: Rc<World>) {
+    while world.phase.get() < Phase::Healing {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    loop {
+        let health = get("/healthz").await;
+        let metrics = get("/metrics").await;
+        let healthy = health.is_some_and(|answer| answer.starts_with("HTTP/1.1 200"));
+        let numbers = metrics.is_some_and(|answer| {
+            answer.starts_with("HTTP/1.1 200") && answer.contains("multibeam_") && answer.contains("# EOF")
+        });
+        if healthy && numbers {
+            world.admin_answered.set(true);
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+async fn get(path: &str) -> Option<String> {
+    let ask = async {
+        let mut stream = turmoil::net::TcpStream::connect(("node", crate::plan::ADMIN_PORT)).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await.ok()?;
+        String::from_utf8(answer).ok()
+    };
+    tokio::time::timeout(Duration::from_secs(2), ask).await.ok().flatten()
+}
