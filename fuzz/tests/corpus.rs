@@ -1,5 +1,7 @@
 //! The corpus in the tree breaks nothing: each file was once new to the fuzzer, or a find.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use std::path::Path;
 
 fn replay(target: &str, run: fn(&[u8])) {

@@ -100,7 +100,7 @@ pub trait Io {
     ///
     /// # Errors
     /// `Again`: nobody waits, an edge will tell. `OutOfDescriptors`, `OutOfBuffers`: somebody
-    /// waits and no edge will come. `Interrupted`, `Aborted`: ask again.
+    /// may wait, and no edge will come. `Interrupted`, `Aborted`: ask again.
     fn accept(&mut self) -> Result<Self::Sock, Errno>;
 
     /// Out of descriptors: gives up the spare one, accepts one connection with it, writes

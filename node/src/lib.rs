@@ -1,7 +1,7 @@
 //! A node of a Multibeam push cluster: clocks, sockets, threads, files and tasks around the
 //! decisions of `multibeam-proto`.
 //!
-//! [`run`] is the whole node, written against [`platform::Platform`]: the binary runs it on
+//! [`run()`] is the whole node, written against [`platform::Platform`]: the binary runs it on
 //! [`os::OsPlatform`], the simulator on its own. [`event_loop::Loop`] serves clients on any
 //! [`kernel::Kernel`].
 

@@ -1,6 +1,6 @@
 //! The one seam between a node and the world.
 //!
-//! [`crate::run`] is written against this trait and runs unchanged on the operating system
+//! [`crate::run()`] is written against this trait and runs unchanged on the operating system
 //! ([`crate::os::OsPlatform`]) and in the network simulator. What stands behind it is not
 //! simulated, so it stays thin: no decisions, no retries, no policy.
 
@@ -99,6 +99,7 @@ pub trait Platform: Clone + 'static {
     where
         F: Fn(usize, Self::Kernel) -> Loop<Self::Kernel> + Clone + std::marker::Send + 'static;
 
-    /// Ends when the node is asked to stop.
+    /// Ends when the node is asked to stop; that is noticed from this call on, not from the
+    /// first poll.
     fn shutdown(&self) -> impl Future<Output = ()>;
 }

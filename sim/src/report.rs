@@ -1,6 +1,6 @@
 //! What a run amounts to, and what many do.
 
-use crate::history::{Failure, What};
+use crate::history::Failure;
 use crate::plan::FaultEvent;
 use crate::world::World;
 use multibeam_model::core::{Stat, StatKind};
@@ -76,18 +76,13 @@ impl Outcome {
             hash: format!("{:016x}", trace.hash()),
             events: trace.events(),
             simulated_ms: world.outside_us.get() / 1000,
-            deliveries: Self::deliveries_of(world),
+            deliveries: world.deliveries.get(),
             hits: world.hits.borrow().iter().map(|(label, count)| ((*label).to_owned(), *count)).collect(),
             rare,
             counts,
             failures: world.failures.borrow().clone(),
             trace: trace.take_lines(),
         }
-    }
-
-    pub(crate) fn deliveries_of(world: &World) -> u64 {
-        let got = |entry: &&crate::history::Entry| matches!(entry.what, What::Delivered { .. });
-        world.history.borrow().iter().filter(got).count() as u64
     }
 
     pub(crate) fn hits_of(world: &World) -> u64 {
@@ -140,6 +135,8 @@ pub struct Summary {
     pub deliveries: u64,
     /// Things that happened.
     pub events: u64,
+    /// All traces as one number, in whatever order the runs ended.
+    pub fingerprint: u64,
     /// Planned faults that hit somebody, by kind.
     pub hits: BTreeMap<String, u64>,
     /// Rare states.
@@ -156,6 +153,8 @@ impl Summary {
         self.simulated_ms += outcome.simulated_ms;
         self.deliveries += outcome.deliveries;
         self.events += outcome.events;
+        let hash = u64::from_str_radix(&outcome.hash, 16).unwrap_or_default();
+        self.fingerprint = self.fingerprint.wrapping_add(hash);
         let sum = |to: &mut BTreeMap<String, u64>, from: &BTreeMap<String, u64>| {
             for (name, count) in from {
                 *to.entry(name.clone()).or_default() += count;

@@ -27,6 +27,12 @@ pub(crate) const CLIENTS: [&str; GOOD_HOSTS + 1] = ["good-0", "good-1", "hostile
 /// No run lasts longer; the phases have limits of their own, which add up to less.
 const SIMULATED_MAX: Duration = Duration::from_secs(300);
 
+/// Messages that a run must deliver to say anything.
+pub(crate) const DELIVERIES_MIN: u64 = 200;
+
+/// Planned faults that must hit somebody in a run.
+const HITS_MIN: u64 = 2;
+
 /// How to run a plan.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Options {
@@ -109,8 +115,8 @@ fn judge(world: &World) {
         world.failures.borrow_mut().extend(failures);
     }
     if world.failures.borrow().is_empty() {
-        let (deliveries, hits) = (Outcome::deliveries_of(world), Outcome::hits_of(world));
-        if deliveries < 200 || hits < 2 {
+        let (deliveries, hits) = (world.deliveries.get(), Outcome::hits_of(world));
+        if deliveries < DELIVERIES_MIN || hits < HITS_MIN {
             world.fail("plan", format!("only {deliveries} deliveries and {hits} faults that hit"));
         }
     }

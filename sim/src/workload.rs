@@ -7,7 +7,7 @@ mod subscriber;
 use crate::plan::ClientKnobs;
 use crate::random::Random;
 use crate::world::{Phase, World};
-use connector::SimConnector;
+use connector::{SimConnector, Streams};
 use multibeam_client::{Client, Config};
 use multibeam_wire::WindowUnit;
 use std::rc::Rc;
@@ -20,6 +20,22 @@ use tokio::sync::Semaphore;
 /// network's queue of attempts.
 const CONNECTS_MAX: usize = 32;
 
+/// What the clients of one process of a host share.
+#[derive(Clone)]
+struct Network {
+    streams: Streams,
+    permits: Arc<Semaphore>,
+}
+
+/// Ends the streams of a host that is killed, after its clients.
+struct DropStreams(Streams);
+
+impl Drop for DropStreams {
+    fn drop(&mut self) {
+        self.0.drop_all();
+    }
+}
+
 /// One process run of client host `host`, until it is killed.
 pub async fn run_host(world: Rc<World>, host: usize) {
     let process = {
@@ -27,21 +43,23 @@ pub async fn run_host(world: Rc<World>, host: usize) {
         processes[host] += 1;
         processes[host]
     };
-    let permits = Arc::new(Semaphore::new(CONNECTS_MAX));
+    let network = Network { streams: Streams::default(), permits: Arc::new(Semaphore::new(CONNECTS_MAX)) };
+    world.streams_of.borrow_mut()[host] = network.streams.clone();
+    let _last = DropStreams(network.streams.clone());
     let publishers = world.plan.workload.publishers.len();
     for (index, plan) in world.plan.workload.publishers.iter().enumerate() {
         if plan.host == host {
-            let client = connect(&world, &plan.client, index, process, &permits);
+            let client = connect(&world, &plan.client, index, process, &network);
             tokio::task::spawn_local(publisher::run(Rc::clone(&world), client, index, process));
         }
     }
     for (index, plan) in world.plan.workload.subscribers.iter().enumerate() {
         if plan.host == host {
             let late = if process == 1 { plan.start_ms } else { 0 };
-            let (world, permits, plan) = (Rc::clone(&world), Arc::clone(&permits), plan.clone());
+            let (world, network, plan) = (Rc::clone(&world), network.clone(), plan.clone());
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(Duration::from_millis(late)).await;
-                let client = connect(&world, &plan.client, publishers + index, process, &permits);
+                let client = connect(&world, &plan.client, publishers + index, process, &network);
                 subscriber::run(world, client, index).await;
             });
         }
@@ -52,13 +70,7 @@ pub async fn run_host(world: Rc<World>, host: usize) {
     std::future::pending().await
 }
 
-fn connect(
-    world: &World,
-    knobs: &ClientKnobs,
-    index: usize,
-    process: usize,
-    permits: &Arc<Semaphore>,
-) -> Client {
+fn connect(world: &World, knobs: &ClientKnobs, index: usize, process: usize, network: &Network) -> Client {
     let mut random = Random::new(world.plan.seed, &format!("client {index} {process}"));
     let mut config = Config::new("node", random.number());
     config.window_bytes = knobs.window_bytes;
@@ -69,7 +81,8 @@ fn connect(
     config.handshake_timeout = Duration::from_millis(knobs.connect_timeout_ms);
     config.publish_deadline = Duration::from_millis(knobs.publish_deadline_ms);
     config.publish_in_flight_max = knobs.publish_in_flight_max;
-    let connector = SimConnector::new(&world.plan, world.kills[index].clone(), Arc::clone(permits), random);
+    let Network { streams, permits } = network.clone();
+    let connector = SimConnector::new(&world.plan, world.kills[index].clone(), streams, permits, random);
     Client::connect(config, connector)
 }
 

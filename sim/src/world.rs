@@ -5,7 +5,7 @@ use crate::history::{End, Entry, Failure, History, PublishId, What};
 use crate::plan::{FaultEvent, Plan};
 use crate::platform::NodeRun;
 use crate::trace::Trace;
-use crate::workload::connector::Kill;
+use crate::workload::connector::{Kill, Streams};
 use multibeam_wire::Position;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,6 +66,8 @@ pub struct World {
     pub slow_until_us: RefCell<Vec<u64>>,
     /// Breaks the connection of a client: publishers, then subscribers.
     pub kills: Vec<Kill>,
+    /// Connections of the process that lives on each client host.
+    pub streams_of: RefCell<Vec<Streams>>,
     /// Processes started on each client host.
     pub processes: RefCell<Vec<usize>>,
     /// Publishes without an end, of processes that live.
@@ -86,6 +88,8 @@ pub struct World {
     pub admin_answered: Cell<bool>,
     /// Messages that hostile clients got.
     pub hostile_deliveries: Cell<u64>,
+    /// Messages that subscribers got.
+    pub deliveries: Cell<u64>,
     /// Simulated time where no host runs.
     pub outside_us: Cell<u64>,
 }
@@ -112,6 +116,7 @@ impl World {
             followers: RefCell::new(followers),
             slow_until_us: RefCell::new(vec![0; plan.workload.subscribers.len()]),
             kills: std::iter::repeat_with(Kill::default).take(clients).collect(),
+            streams_of: RefCell::new(vec![Streams::default(); crate::plan::GOOD_HOSTS + 1]),
             processes: RefCell::new(vec![0; crate::plan::GOOD_HOSTS + 1]),
             open: RefCell::default(),
             fresh: RefCell::default(),
@@ -122,6 +127,7 @@ impl World {
             hits: RefCell::default(),
             admin_answered: Cell::new(false),
             hostile_deliveries: Cell::new(0),
+            deliveries: Cell::new(0),
             outside_us: Cell::new(0),
             plan: Rc::new(plan),
         })
@@ -157,6 +163,7 @@ impl World {
             }
             What::Subscribed { subscription, from } => self.advance(*subscription, *from),
             What::Delivered { subscription, position, publish } => {
+                self.deliveries.set(self.deliveries.get() + 1);
                 self.advance(*subscription, *position);
                 if let Some(publish) = publish {
                     self.got(*subscription, *publish);

@@ -427,9 +427,8 @@ impl Sockets {
         if self.strikes(Fault::Interrupted) {
             return Err(Errno::Interrupted);
         }
-        if self.held >= self.caps.descriptors
-            || (!self.backlog.is_empty() && self.strikes(Fault::OutOfDescriptors))
-        {
+        // Linux takes the descriptor before it looks whether somebody waits.
+        if self.held >= self.caps.descriptors || self.strikes(Fault::OutOfDescriptors) {
             return Err(Errno::OutOfDescriptors);
         }
         let id = self.next_waiting()?;

@@ -1,5 +1,7 @@
 //! The scripted kernel keeps the contract of kernels, friendly and not.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
 use multibeam_model::conformance::{self, Peer, Rig};
 use multibeam_model::post::{ModelMail, Post};
 use multibeam_model::sockets::{Caps, SocketId, Sockets};
@@ -93,7 +95,9 @@ fn an_unfriendly_scripted_kernel_conforms() {
     for seed in 0..200 {
         let mut chooser = Seeded::new(seed);
         // What the checks let pass: neither short counts nor interruptions break a promise.
-        for fault in [Fault::ShortRead, Fault::ShortWrite, Fault::FewEdges, Fault::SpuriousEdge, Fault::StaleEdge] {
+        for fault in
+            [Fault::ShortRead, Fault::ShortWrite, Fault::FewEdges, Fault::SpuriousEdge, Fault::StaleEdge]
+        {
             chooser.chance(fault, 20_000);
         }
         chooser.chance(Fault::OutOfBuffers, 3_000);

@@ -43,11 +43,10 @@ impl Partition {
         if request.retry_of.is_some_and(|generation| generation != self.generation) {
             return expired;
         }
-        let verdict = match self.producers.judge(request.producer, request.number, request.retry_of.is_some())
-        {
-            Verdict::Duplicate(_) if planted::on(Bug::RetryStoredTwice) => Verdict::Fresh,
-            verdict => verdict,
-        };
+        let mut verdict = self.producers.judge(request.producer, request.number, request.retry_of.is_some());
+        if matches!(verdict, Verdict::Duplicate(_)) && planted::on(Bug::RetryStoredTwice) {
+            verdict = Verdict::Fresh;
+        }
         match verdict {
             Verdict::Expired => expired,
             Verdict::Duplicate(offset) => Admission::Stored(Position { generation: self.generation, offset }),

@@ -15,8 +15,8 @@ fn samples<'a>(n: u64, text: &'a str, body: &'a [u8]) -> Vec<(Direction, Payload
     let position = Position::new(n / 2 + 1, n / 3 + 2);
     let start = [Start::New, Start::Last, Start::After(position)][(n % 3) as usize];
     let reason = GapReason::ALL[(n % 3) as usize];
-    let outcome = if n % 2 == 0 { Outcome::Definite } else { Outcome::Unknown };
-    let retry_of = (n % 2 == 0).then_some(Generation(n));
+    let outcome = if n.is_multiple_of(2) { Outcome::Definite } else { Outcome::Unknown };
+    let retry_of = n.is_multiple_of(2).then_some(Generation(n));
     let hello =
         Hello { flags: n, window_unit_log2: 10, producer: ProducerId(u128::from(n) << 60), agent: text };
     let welcome = Welcome {
@@ -41,7 +41,12 @@ fn samples<'a>(n: u64, text: &'a str, body: &'a [u8]) -> Vec<(Direction, Payload
         (ToNode, Payload::Subscribe(Subscribe { subscription, topic: text, start })),
         (
             ToClient,
-            Payload::Subscribed(Subscribed { subscription, from: position, head: to, gap: n % 2 == 0 }),
+            Payload::Subscribed(Subscribed {
+                subscription,
+                from: position,
+                head: to,
+                gap: n.is_multiple_of(2),
+            }),
         ),
         (ToNode, Payload::Unsubscribe(subscription)),
         (ToClient, Payload::Gap(Gap { subscription, from: position, to, reason })),

@@ -31,6 +31,13 @@ impl Flags {
         self.0 |= flag.0;
     }
 
+    /// Clears the flag and says whether it was set.
+    pub(super) const fn take(&mut self, flag: Self) -> bool {
+        let was = self.has(flag);
+        self.clear(flag);
+        was
+    }
+
     pub(super) const fn clear(&mut self, flag: Self) {
         self.0 &= !flag.0;
     }

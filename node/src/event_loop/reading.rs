@@ -22,9 +22,8 @@ impl<K: Kernel> Loop<K> {
     pub(super) fn read(&mut self, now: Time) {
         for _ in 0..self.readers.len() {
             let Some(slot) = self.readers.pop_front() else { break };
-            let flags = &mut self.connections.slots[slot as usize].flags;
-            flags.clear(Flags::READ_QUEUED);
-            if flags.has(Flags::OPEN) {
+            // Without the flag the entry is that of a connection which had the slot before.
+            if self.connections.slots[slot as usize].flags.take(Flags::READ_QUEUED) {
                 self.read_one(slot, now);
             }
         }

@@ -21,8 +21,9 @@ impl<K: Kernel> Loop<K> {
                 break;
             }
             let flags = &mut self.connections.slots[slot as usize].flags;
-            flags.clear(Flags::WRITE_QUEUED);
-            if !flags.has(Flags::OPEN) || !flags.has(Flags::WRITABLE) {
+            // Without the flag the entry is that of a connection which had the slot before.
+            let queued = flags.take(Flags::WRITE_QUEUED);
+            if !queued || !flags.has(Flags::WRITABLE) {
                 continue;
             }
             let tail = self.connections.slots[slot as usize].tail().len();

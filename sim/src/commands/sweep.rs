@@ -101,12 +101,13 @@ fn totals(summary: &Summary, cpu: Option<f64>) -> String {
         format!(", {cpu:.1} CPU-seconds, {:.0} simulated seconds per CPU-second", simulated / cpu)
     });
     format!(
-        "{} of {} seeds clean: {} deliveries, {} faults hit, {} events, {simulated:.0} simulated seconds{speed}",
+        "{} of {} seeds clean: {} deliveries, {} faults hit, {} events, {simulated:.0} simulated seconds{speed}\nfingerprint of all traces: {:016x}",
         summary.clean,
         summary.seeds,
         summary.deliveries,
         summary.hits.values().sum::<u64>(),
         summary.events,
+        summary.fingerprint,
     )
 }
 

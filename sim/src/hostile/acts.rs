@@ -114,7 +114,13 @@ async fn never_reads(raw: &mut Raw, random: &mut Random) {
     let mut bytes = raw.hello(random.number(), WIDE);
     bytes.extend(raw.subscribe(random.length(0..=9), WIDE));
     raw.send(&bytes).await;
-    tokio::time::sleep(Duration::from_millis(random.range(500..=3_000))).await;
     raw.end.excused = true;
+    tokio::time::sleep(Duration::from_millis(random.range(500..=3_000))).await;
+    if random.chance(50) {
+        // And goes on talking, whatever it is told.
+        raw.lawless = true;
+        raw.send(&[0; 3_000]).await;
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
     raw.listen(END_MAX, |_| {}).await;
 }

@@ -2,6 +2,7 @@
 //! message of each of its topics, the node's admin server answers, every publish ends, and
 //! everybody gets the last message.
 
+use crate::run::DELIVERIES_MIN;
 use crate::world::{Phase, World};
 
 /// Until every subscriber has something fresh: three heartbeats to notice a dead connection
@@ -40,7 +41,12 @@ fn not_fresh(world: &World) -> Option<String> {
     }
     let followers = world.followers.borrow();
     let missing: Vec<usize> = (0..followers.len()).filter(|at| !followers[*at].fresh).collect();
-    (!missing.is_empty()).then(|| format!("subscriptions {missing:?} got nothing fresh"))
+    if !missing.is_empty() {
+        return Some(format!("subscriptions {missing:?} got nothing fresh"));
+    }
+    // A run that says too little goes on for a while.
+    let deliveries = world.deliveries.get();
+    (deliveries < DELIVERIES_MIN).then(|| format!("only {deliveries} messages were delivered"))
 }
 
 fn not_ended(world: &World) -> Option<String> {
@@ -77,6 +83,7 @@ mod tests {
         let world = World::new(Plan::of(1), false);
         world.phase.set(Phase::Healing);
         world.admin_answered.set(true);
+        world.deliveries.set(DELIVERIES_MIN);
         world.followers.borrow_mut().iter_mut().for_each(|follower| follower.fresh = true);
         assert_eq!(advance(&world, 0), Some(Phase::Draining));
     }

@@ -21,10 +21,13 @@ pub fn judge(plan: &Plan, history: &[Entry]) -> Vec<Failure> {
     Vec::new()
 }
 
-/// Whether a kernel or a full node may turn a connection away without a whole word.
+/// Whether a kernel or a full node may turn a connection away without a whole word, or a node
+/// cuts off who goes on talking after BYE.
 fn may_be_turned_away(plan: &Plan) -> bool {
     let faults = ["Aborted", "RegisterFails", "OutOfDescriptors"];
-    plan.kernel.iter().any(|(name, _)| faults.contains(&name.as_str())) || plan.host.descriptors < 1024
+    plan.kernel.iter().any(|(name, _)| faults.contains(&name.as_str()))
+        || plan.host.descriptors < 1024
+        || plan.node.linger_bytes_max < 65_536
 }
 
 fn check(end: &HostileEnd, may_be_turned_away: bool) -> Result<(), &'static str> {

@@ -36,7 +36,7 @@ impl Plan {
         let slow = network.latency_ms_max > 5;
         let workload = workload(&mut Random::new(seed, "workload"), slow);
         let clients = workload.publishers.len() + workload.subscribers.len();
-        let node = node(&mut Random::new(seed, "node"), clients);
+        let node = node(&mut Random::new(seed, "node"), clients, slow);
         let hostile = hostile(&mut Random::new(seed, "hostile"));
         let faults = faults(&mut Random::new(seed, "faults"), &workload);
         Self {
@@ -72,13 +72,16 @@ fn network(random: &mut Random) -> Network {
     }
 }
 
-fn node(random: &mut Random, clients: usize) -> NodeKnobs {
+fn node(random: &mut Random, clients: usize, slow: bool) -> NodeKnobs {
     let tiny = random.chance(30);
     let mut bytes = |choices: &[usize]| if tiny { random.pick(choices) } else { random.pick(&choices[1..]) };
     let read_budget = bytes(&[2, 16, 300, 4096, 65_536]);
     let read_chunk = bytes(&[2, 7, 64, 4096, 65_536]);
     let send_bytes = bytes(&[2, 20, 300, 4096, 65_536]);
     let stage_bytes = bytes(&[2, 40, 1000, 1 << 20]);
+    let deliveries_in_flight_max = random.pick(&[2, 2, 4, 16, 4096]);
+    // Few in flight are few a round trip: a long history would take minutes to replay.
+    let retain: &[usize] = if slow || deliveries_in_flight_max <= 16 { &[2, 4, 8] } else { &[2, 4, 8, 32] };
     NodeKnobs {
         shards: random.length(2..=3),
         ring_commands: random.pick(&[1, 1, 2, 4, 64, 1024]),
@@ -89,11 +92,11 @@ fn node(random: &mut Random, clients: usize) -> NodeKnobs {
         publish_deadline_ms: random.range(800..=4_000),
         publish_window_bytes: random.pick(&[1024, 4096, 65_536]),
         requests_in_flight_max: random.pick(&[1, 2, 4, 16, 256]),
-        deliveries_in_flight_max: random.pick(&[2, 2, 4, 16, 4096]),
+        deliveries_in_flight_max,
         producers_max: random.pick(&[2, 4, 16, 4096]),
         topics_max: random.pick(&[24, 1 << 20]),
-        retain_messages_default: random.pick(&[2, 4, 8, 32, 256]),
-        retain_messages_alarm: random.pick(&[2, 4, 8, 32, 256]),
+        retain_messages_default: random.pick(retain),
+        retain_messages_alarm: random.pick(retain),
         command_batch: random.pick(&[1, 2, 16]),
         read_budget,
         read_chunk,
@@ -104,6 +107,7 @@ fn node(random: &mut Random, clients: usize) -> NodeKnobs {
         command_budget: random.pick(&[1, 2, 16, 1024]),
         connections_max: random.pick(&[clients + 2, 1000, 1000]),
         refusals_max: random.pick(&[1, 4, 256]),
+        linger_bytes_max: random.pick(&[256, 65_536, 65_536]),
     }
 }
 

@@ -39,6 +39,7 @@ pub struct NodeKnobs {
     pub command_budget: usize,
     pub connections_max: usize,
     pub refusals_max: usize,
+    pub linger_bytes_max: usize,
 }
 
 impl NodeKnobs {
@@ -75,6 +76,7 @@ impl NodeKnobs {
         limits.command_budget = self.command_budget;
         limits.connections_max = self.connections_max;
         limits.refusals_max = self.refusals_max;
+        limits.linger_bytes_max = self.linger_bytes_max;
         config
     }
 }

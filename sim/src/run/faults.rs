@@ -202,6 +202,7 @@ impl Faults {
         if host == HOSTILE_HOST {
             self.world.disturb();
         }
+        self.world.streams_of.borrow()[host].dying();
         sim.crash(CLIENTS[host]);
         let publishers = &self.world.plan.workload.publishers;
         self.world.open.borrow_mut().retain(|publish| publishers[publish.publisher].host != host);

@@ -4,6 +4,7 @@
 use crate::plan::{CLIENT_PORT, Plan};
 use crate::random::Random;
 use multibeam_client::Connector;
+use std::collections::BTreeMap;
 use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -41,10 +42,60 @@ impl Kill {
     }
 }
 
+/// The streams of one process of a client host, in the order in which they were opened.
+///
+/// When a host is killed, its runtime drops the clients' tasks in an order that depends on what
+/// else runs in this process. So that the network sees the same ends in each run, the streams
+/// themselves are kept here and dropped in order, by a task of the host.
+#[derive(Clone, Debug, Default)]
+pub struct Streams(Arc<Mutex<Kept>>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    dying: bool,
+    opened: u64,
+    streams: BTreeMap<u64, Arc<Mutex<Option<TcpStream>>>>,
+}
+
+impl Streams {
+    /// The host is about to be killed.
+    pub fn dying(&self) {
+        lock(&self.0).dying = true;
+    }
+
+    fn keep(&self, stream: TcpStream) -> (u64, Arc<Mutex<Option<TcpStream>>>) {
+        let stream = Arc::new(Mutex::new(Some(stream)));
+        let mut kept = lock(&self.0);
+        kept.opened += 1;
+        let number = kept.opened;
+        kept.streams.insert(number, Arc::clone(&stream));
+        (number, stream)
+    }
+
+    fn drop_one(&self, number: u64) {
+        let mut kept = lock(&self.0);
+        if !kept.dying {
+            let stream = kept.streams.remove(&number).and_then(|stream| lock(&stream).take());
+            drop(kept);
+            drop(stream);
+        }
+    }
+
+    /// Drops all that are left, in order.
+    pub(super) fn drop_all(&self) {
+        let streams = std::mem::take(&mut lock(&self.0).streams);
+        for stream in streams.into_values() {
+            let stream = lock(&stream).take();
+            drop(stream);
+        }
+    }
+}
+
 /// Connects one client to the simulated node.
 #[derive(Debug)]
 pub struct SimConnector {
     kill: Kill,
+    streams: Streams,
     permits: Arc<Semaphore>,
     random: Mutex<Random>,
     refusal: Duration,
@@ -55,9 +106,10 @@ pub struct SimConnector {
 impl SimConnector {
     /// A connector of a client that `kill` can cut off.
     #[must_use]
-    pub fn new(plan: &Plan, kill: Kill, permits: Arc<Semaphore>, random: Random) -> Self {
+    pub fn new(plan: &Plan, kill: Kill, streams: Streams, permits: Arc<Semaphore>, random: Random) -> Self {
         Self {
             kill,
+            streams,
             permits,
             random: Mutex::new(random),
             refusal: Duration::from_millis(plan.network.refusal_ms),
@@ -78,8 +130,11 @@ impl Connector for SimConnector {
                 let mut killed = lock(&self.kill.0);
                 killed.live += 1;
                 let (kill, cuts) = (self.kill.clone(), killed.cuts);
+                let (number, stream) = self.streams.keep(stream);
                 Ok(CutStream {
+                    number,
                     stream,
+                    streams: self.streams.clone(),
                     kill,
                     cuts,
                     random,
@@ -99,7 +154,9 @@ impl Connector for SimConnector {
 /// A stream in small pieces that can be cut.
 #[derive(Debug)]
 pub struct CutStream {
-    stream: TcpStream,
+    number: u64,
+    stream: Arc<Mutex<Option<TcpStream>>>,
+    streams: Streams,
     kill: Kill,
     cuts: u64,
     random: Random,
@@ -123,6 +180,17 @@ impl CutStream {
 impl Drop for CutStream {
     fn drop(&mut self) {
         lock(&self.kill.0).live -= 1;
+        self.streams.drop_one(self.number);
+    }
+}
+
+impl CutStream {
+    /// Polls the stream inside.
+    fn with<T>(&self, poll: impl FnOnce(Pin<&mut TcpStream>) -> Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        match &mut *lock(&self.stream) {
+            Some(stream) => poll(Pin::new(stream)),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
     }
 }
 
@@ -135,12 +203,12 @@ impl AsyncRead for CutStream {
         self.check(context)?;
         let percent = self.short_percent;
         if !self.random.chance(percent) {
-            return Pin::new(&mut self.stream).poll_read(context, buf);
+            return self.with(|stream| stream.poll_read(context, buf));
         }
         let mut bytes = [0; SHORT_MAX];
         let most = self.random.length(1..=SHORT_MAX).min(buf.remaining());
         let mut short = ReadBuf::new(&mut bytes[..most]);
-        let read = Pin::new(&mut self.stream).poll_read(context, &mut short);
+        let read = self.with(|stream| stream.poll_read(context, &mut short));
         buf.put_slice(short.filled());
         read
     }
@@ -157,14 +225,14 @@ impl AsyncWrite for CutStream {
         let most =
             if self.random.chance(percent) { self.random.length(1..=SHORT_MAX) } else { self.write_bytes };
         let most = most.min(buf.len());
-        Pin::new(&mut self.stream).poll_write(context, &buf[..most])
+        self.with(|stream| stream.poll_write(context, &buf[..most]))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_flush(context))
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.with(|stream| stream.poll_shutdown(context))
     }
 }

@@ -152,21 +152,15 @@ impl Session {
     fn stage_deliveries(&mut self, draft: &mut Draft<'_>, context: &mut Context<'_>) {
         for _ in 0..self.pending.len() {
             let Some(id) = self.pending.front().copied() else { break };
-            let frames = draft.staged.len();
-            let walk = self.stage_subscription(id, draft, context);
-            // It leaves the queue when its last frame is taken. Whoever got something is
-            // behind the others then, or a busy topic would starve them.
-            if walk == Walk::Exhausted || draft.staged.len() > frames {
-                self.pending.rotate_left(1);
-            }
-            match walk {
+            match self.stage_subscription(id, draft, context) {
                 Walk::Full => break,
                 Walk::OutOfCredit => {
                     context.stats.add(Stat::WindowZero, 1);
                     self.blocks_when_taken = true;
                     break;
                 }
-                Walk::Exhausted => {}
+                // It leaves the queue when its last frame is taken.
+                Walk::Exhausted => self.pending.rotate_left(1),
             }
         }
         if draft.out.len() == draft.start {
@@ -239,6 +233,7 @@ impl Session {
         stats: &mut Stats,
     ) -> usize {
         let mut end = 0;
+        let mut served = None;
         for frame in staged {
             if end >= taken {
                 break;
@@ -251,6 +246,14 @@ impl Session {
             }
             end = frame.end;
             self.apply(frame.effect, now, stats);
+            if let Effect::Delivery { subscription, .. } = frame.effect {
+                served = Some(subscription);
+            }
+        }
+        // Whoever got a message is behind the others from here on, or a busy topic would
+        // starve them. Who was only told of a gap is not: its message comes next.
+        if served.is_some() && self.pending.front().copied() == served {
+            self.pending.rotate_left(1);
         }
         if staged.last().is_some_and(|last| last.end == end) {
             self.blocked = self.blocks_when_taken;

@@ -25,31 +25,20 @@ impl Shard {
     pub fn received(&mut self, id: ConnectionId, bytes: &[u8], now: Time) -> Received {
         debug_assert!(self.stalled(id).is_none(), "{id:?} was read while it was stalled");
         let mut used = 0;
-        loop {
-            let Some(session) = session_mut(&mut self.sessions, id) else { break };
-            if !session.listens() {
-                break;
-            }
-            let handled = match session.decoder.step(&bytes[used..]) {
+        while let Some(session) = session_mut(&mut self.sessions, id)
+            && session.listens()
+        {
+            let (handled, length) = match session.decoder.step(&bytes[used..]) {
                 Ok(Step::Partial(needed)) => {
                     self.touch(id);
                     return Received { used, needed };
                 }
-                Ok(Step::Frame(frame, length)) => match self.frame(id, &frame, now) {
-                    Handled::Done => {
-                        used += length;
-                        continue;
-                    }
-                    other => other,
-                },
-                Err(error) => Handled::Close(error.close_code()),
+                Ok(Step::Frame(frame, length)) => (self.frame(id, &frame, now), length),
+                Err(error) => (Handled::Close(error.close_code()), 0),
             };
             match handled {
-                Handled::Done => {}
-                Handled::Close(code) => {
-                    self.close(id, code);
-                    return Received { used: bytes.len(), needed: 0 };
-                }
+                Handled::Done => used += length,
+                Handled::Close(code) => self.close(id, code),
                 Handled::Stall(stall) => {
                     self.stall(id, stall);
                     return Received { used, needed: 0 };
@@ -76,7 +65,17 @@ impl Shard {
             return match &frame.payload {
                 Payload::Hello(hello) => self.hello(id, frame, hello, now),
                 Payload::Bye { .. } => Handled::Close(CloseCode::Normal),
-                _ => Handled::Close(CloseCode::HelloExpected),
+                Payload::Publish(_)
+                | Payload::Delivery(_)
+                | Payload::Heartbeat
+                | Payload::Ack
+                | Payload::WindowUpdate
+                | Payload::Welcome(_)
+                | Payload::Subscribe(_)
+                | Payload::Subscribed(_)
+                | Payload::Unsubscribe(_)
+                | Payload::Gap(_)
+                | Payload::Error(_) => Handled::Close(CloseCode::HelloExpected),
             };
         }
         // A frame that has to wait is looked at again as if it had just come.

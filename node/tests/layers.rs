@@ -1,0 +1,143 @@
+//! The layers of `docs/ARCHITECTURE.md`, as rules about dependencies and sources.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
+}
+
+/// Names of the packages that `package` is built with, down to `depth`; tests' excluded.
+fn built_with(package: &str, depth: &str) -> BTreeSet<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", package, "--edges", "normal,build", "--prefix", "none"])
+        .args(["--format", "{p}", "--depth", depth, "--locked", "--offline"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    tree.lines().skip(1).filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
+}
+
+fn all(package: &str) -> BTreeSet<String> {
+    built_with(package, "100")
+}
+
+fn direct(package: &str) -> BTreeSet<String> {
+    built_with(package, "1")
+}
+
+#[test]
+fn each_layer_depends_on_those_below_it() {
+    for package in ["multibeam-wire", "multibeam-proto", "multibeam-rings", "multibeam-loom-tests"] {
+        let built = all(package);
+        for runtime in ["tokio", "mio", "rustix", "socket2", "axum"] {
+            assert!(!built.contains(runtime), "{package} is built with {runtime}");
+        }
+    }
+    assert_eq!(
+        direct("multibeam-proto"),
+        ["multibeam-wire".to_owned()].into(),
+        "the core decides, and no more"
+    );
+    assert!(!all("multibeam-client").contains("multibeam-proto"), "the client shares only the wire");
+    assert!(!direct("multibeam-sim").contains("multibeam-proto"), "the simulator runs nodes, not their core");
+    assert!(!direct("multibeam-sim").contains("multibeam-rings"));
+    for package in ["multibeam", "multibeam-client", "multibeam-wire", "multibeam-proto", "multibeam-rings"] {
+        let built = all(package);
+        for test in ["turmoil", "loom", "proptest", "multibeam-model", "multibeam-sim", "libfuzzer-sys"] {
+            assert!(!built.contains(test), "{package} is shipped with {test}");
+        }
+    }
+}
+
+fn sources(folder: &str) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut open = vec![root().join(folder)];
+    while let Some(next) = open.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() && path.file_name().is_some_and(|name| name != "target") {
+                open.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(!files.is_empty(), "{folder} holds no sources");
+    files
+}
+
+/// The code of a file, without comments.
+fn code(path: &Path) -> String {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.split("//").next().unwrap_or("")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn unsafe_code_stands_where_it_is_allowed() {
+    let allowed = ["crates/rings/src/", "loom-tests/src/", "sim/src/entropy.rs"];
+    for folder in ["crates", "node", "sim", "loom-tests", "fuzz"] {
+        for path in sources(folder) {
+            let name = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();
+            let words: BTreeSet<String> =
+                code(&path).split(|c: char| !c.is_alphanumeric() && c != '_').map(str::to_owned).collect();
+            let allowed =
+                allowed.iter().any(|prefix| name.starts_with(prefix)) || name == "node/tests/layers.rs";
+            assert!(allowed || !words.contains("unsafe"), "{name} holds unsafe code");
+        }
+    }
+    for krate in ["crates/wire", "crates/proto", "crates/client", "crates/model", "node", "fuzz"] {
+        let lib = std::fs::read_to_string(root().join(krate).join("src/lib.rs")).unwrap();
+        assert!(lib.contains("#![forbid(unsafe_code)]"), "{krate} does not forbid unsafe code");
+    }
+}
+
+#[test]
+fn no_socket_knows_what_its_bytes_mean() {
+    let kernel = code(&root().join("node/src/kernel.rs"));
+    let io = kernel.split("pub trait Io {").nth(1).unwrap().split("pub trait Mail").next().unwrap();
+    for word in ["Frame", "Session", "Message", "Payload", "Command", "multibeam_"] {
+        assert!(!io.contains(word), "the trait Io speaks of {word}");
+    }
+    for file in ["node/src/epoll/io.rs", "crates/model/src/sockets.rs"] {
+        let code = code(&root().join(file));
+        for word in ["multibeam_wire", "multibeam_proto", "Command", "Payload"] {
+            assert!(!code.contains(word), "{file} speaks of {word}");
+        }
+    }
+}
+
+#[test]
+fn nothing_but_the_platform_decides_what_a_node_runs_on() {
+    for path in sources("node/src") {
+        let code = code(&path);
+        let name = path.strip_prefix(root()).unwrap().display().to_string();
+        for word in ["cfg(feature", "cfg!(", "turmoil", "tokio_unstable"] {
+            assert!(!code.contains(word), "{name} holds {word}");
+        }
+    }
+    let manifest = std::fs::read_to_string(root().join("node/Cargo.toml")).unwrap();
+    assert!(!manifest.contains("[features]"), "a node has no features");
+    let shipped = manifest.split("[dev-dependencies]").next().unwrap();
+    assert!(!shipped.contains("planted"), "a node is shipped with planted bugs");
+}
+
+#[test]
+fn the_core_has_no_clock_thread_socket_or_file() {
+    for folder in ["crates/proto/src", "crates/wire/src"] {
+        for path in sources(folder) {
+            let code = code(&path);
+            let name = path.strip_prefix(root()).unwrap().display().to_string();
+            for word in
+                ["Instant", "SystemTime", "std::thread", "std::net", "std::fs", "std::io", "Atomic", "Mutex"]
+            {
+                assert!(!code.contains(word), "{name} holds {word}");
+            }
+        }
+    }
+}
