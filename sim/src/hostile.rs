@@ -2,6 +2,7 @@
 //! history, where P9 is judged.
 
 mod acts;
+mod churn;
 mod raw;
 mod window;
 

@@ -62,6 +62,10 @@ pub struct HostKnobs {
     pub pump_bytes: usize,
     /// Turns in 1000 after which the processor is away for a millisecond.
     pub nap_permille: u64,
+    /// A shard whose thread often gets the processor late while there are faults.
+    pub slow_shard: Option<usize>,
+    /// How late, at the most.
+    pub slow_ms: u64,
     /// Starts in 100 at which a durable write fails, with either content.
     pub write_fails_percent: u64,
     /// Reading of the monotonic clock at the start.
@@ -166,6 +170,8 @@ pub enum HostileKind {
     NeverReads,
     /// Keeps to the rules, with windows that begin at nothing and grow.
     TinyWindow,
+    /// Follows topics and leaves them at once, over and over.
+    Churn,
 }
 
 impl HostileKind {
@@ -180,6 +186,7 @@ impl HostileKind {
         Self::HalfClose,
         Self::NeverReads,
         Self::TinyWindow,
+        Self::Churn,
     ];
 }
 

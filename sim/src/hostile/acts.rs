@@ -1,7 +1,7 @@
 //! What each kind of hostile client does with its connection.
 
 use super::raw::{Got, Raw};
-use super::window;
+use super::{churn, window};
 use crate::plan::HostileKind;
 use crate::random::Random;
 use multibeam_wire::{CloseCode, HEADER_BYTES, Payload, Publish, Seq};
@@ -33,6 +33,7 @@ pub(super) async fn act(raw: &mut Raw, kind: HostileKind, random: &mut Random) {
         HostileKind::HalfClose => half_close(raw, random).await,
         HostileKind::NeverReads => never_reads(raw, random).await,
         HostileKind::TinyWindow => window::act(raw, random).await,
+        HostileKind::Churn => churn::act(raw, random).await,
     }
 }
 

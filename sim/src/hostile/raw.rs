@@ -6,6 +6,7 @@ use crate::world::World;
 use multibeam_wire::{
     Direction, Frame, Hello, Inbound, Payload, ProducerId, Seq, Start, Subscribe, SubscriptionId,
 };
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -45,6 +46,8 @@ pub(super) struct Raw {
     pub(super) seen: Seq,
     /// What the node acknowledged.
     pub(super) acked: Seq,
+    /// Topics by subscription, where each message's body is its topic.
+    pub(super) follows: BTreeMap<SubscriptionId, &'static str>,
     /// Garbage was sent: acknowledgements mean nothing.
     pub(super) lawless: bool,
     pub(super) end: HostileEnd,
@@ -62,6 +65,7 @@ impl Raw {
             seq: Seq(0),
             seen: Seq(0),
             acked: Seq(0),
+            follows: BTreeMap::new(),
             lawless: false,
             end: HostileEnd { who, ..HostileEnd::default() },
         })
@@ -143,7 +147,8 @@ impl Raw {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
                     let size = multibeam_wire::HEADER_BYTES + usize::from(frame.header.len);
-                    let checked = check(&frame, self.seen, self.seq, self.lawless);
+                    let checked = check(&frame, self.seen, self.seq, self.lawless)
+                        .and_then(|()| check_topic(&frame, &self.follows));
                     if let Payload::Bye { code, .. } = frame.payload {
                         self.end.byes.push(code);
                     }
@@ -207,4 +212,15 @@ fn check(frame: &Frame<'_>, seen: Seq, sent: Seq, lawless: bool) -> Result<(), S
         return Err(format!("{:?} acknowledged, {sent:?} sent", header.ack_seq));
     }
     Ok(())
+}
+
+/// Where messages name their topic, it must be the one that was subscribed to.
+fn check_topic(frame: &Frame<'_>, follows: &BTreeMap<SubscriptionId, &'static str>) -> Result<(), String> {
+    let Payload::Delivery(delivery) = &frame.payload else { return Ok(()) };
+    match follows.get(&delivery.subscription) {
+        Some(topic) if topic.as_bytes() != delivery.body => {
+            Err(format!("{topic} has a message of {}", String::from_utf8_lossy(delivery.body)))
+        }
+        Some(_) | None => Ok(()),
+    }
 }

@@ -107,7 +107,7 @@ fn node(random: &mut Random, clients: usize, slow: bool) -> NodeKnobs {
         command_budget: random.pick(&[1, 2, 16, 1024]),
         connections_max: random.pick(&[clients + 2, 1000, 1000]),
         refusals_max: random.pick(&[1, 4, 256]),
-        linger_bytes_max: random.pick(&[256, 65_536, 65_536]),
+        linger_bytes_max: random.pick(&[16, 256, 65_536, 65_536]),
     }
 }
 
@@ -120,6 +120,8 @@ fn host(random: &mut Random, clients: usize, slow: bool) -> HostKnobs {
         descriptors: random.pick(&[clients + 2, 1024, 1024]),
         pump_bytes: random.pick(&[if slow { 64 } else { 16 }, 64, 256, 1024]),
         nap_permille: random.pick(&[0, 0, 1, 10]),
+        slow_shard: random.pick(&[None, Some(0), Some(1)]),
+        slow_ms: random.pick(&[2, 10, 30]),
         write_fails_percent: random.pick(&[0, 0, 30]),
         clock_base_us: random.pick(&[0, 1 << 44, (u64::from(u32::MAX) - 100) * 16_384]),
     }

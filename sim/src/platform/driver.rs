@@ -3,6 +3,7 @@
 
 use super::SimPlatform;
 use crate::random::Random;
+use crate::world::Phase;
 use multibeam::event_loop::{Loop, Next};
 use multibeam::platform::Platform;
 use multibeam_model::core::Time;
@@ -54,6 +55,7 @@ impl Driver {
                         return;
                     }
                     self.sleep(until).await;
+                    self.wake_late().await;
                 }
             }
         }
@@ -69,6 +71,16 @@ impl Driver {
             tokio::time::sleep(Duration::from_millis(1)).await;
         } else {
             tokio::task::yield_now().await;
+        }
+    }
+
+    /// The thread of a slow shard was woken and has to wait for the processor.
+    async fn wake_late(&mut self) {
+        let world = &self.platform.world;
+        let slow = world.plan.host.slow_shard == Some(self.index) && world.phase.get() == Phase::Faults;
+        if slow && self.random.chance(40) {
+            let late = self.random.range(1..=world.plan.host.slow_ms);
+            tokio::time::sleep(Duration::from_millis(late)).await;
         }
     }
 
