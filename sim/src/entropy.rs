@@ -56,6 +56,7 @@ pub unsafe extern "C" fn getrandom(buf: *mut libc::c_void, len: usize, flags: li
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_types, reason = "the very thing that is tested")]
 mod tests {
     use std::hash::{BuildHasher, RandomState};
 

@@ -6,7 +6,7 @@
 //! happen as the plan says; everything that clients see goes into a [`history`], which
 //! [`oracles`] judge. The same seed gives the same bytes: see [`trace`] and [`entropy`].
 
-#[cfg(not(tokio_unstable))]
+#[cfg(not(any(tokio_unstable, doc, doctest)))]
 compile_error!(
     "build with `--cfg tokio_unstable` (.cargo/config.toml sets it; a RUSTFLAGS variable replaces that): the \
      simulated hosts' runtimes are seeded only with it"

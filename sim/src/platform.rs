@@ -26,6 +26,7 @@ use multibeam_model::post::{ModelMail, Post};
 use multibeam_model::sockets::{Caps, Sockets};
 use multibeam_model::{Fault, ModelKernel, Seeded};
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -46,6 +47,8 @@ pub struct NodeRun {
     pub sockets: RefCell<Vec<Rc<RefCell<Sockets>>>>,
     /// The numbers of each shard at its last turn.
     pub stats: RefCell<Vec<Vec<u64>>>,
+    /// Bytes given to the network, by connection in the order of their arrival.
+    pub pumped: RefCell<BTreeMap<u64, u64>>,
     /// Asks it to stop.
     pub stop: Notify,
     /// It was asked to stop, or something happened that may end it.
@@ -82,6 +85,7 @@ impl SimPlatform {
             post: RefCell::default(),
             sockets: RefCell::default(),
             stats: RefCell::default(),
+            pumped: RefCell::default(),
             stop: Notify::new(),
             may_end: Cell::new(false),
             ended: Cell::new(false),

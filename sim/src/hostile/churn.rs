@@ -20,7 +20,9 @@ pub(super) async fn act(raw: &mut Raw, random: &mut Random) {
         let topic = random.pick(TOPICS);
         let subscription = SubscriptionId(round as u32);
         raw.follows.insert(subscription, topic);
-        bytes.extend(raw.frame(&Payload::Subscribe(Subscribe { subscription, topic, start: Start::New }), WIDE));
+        bytes.extend(
+            raw.frame(&Payload::Subscribe(Subscribe { subscription, topic, start: Start::New }), WIDE),
+        );
         for _ in 0..random.range(0..=3) {
             number += 1;
             let publish = Publish { number, topic, retry_of: None, body: topic.as_bytes() };

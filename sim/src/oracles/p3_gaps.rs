@@ -55,7 +55,14 @@ impl Known {
                         known.acked.push((*publish, *topic, *at));
                     }
                 }
-                _ => {}
+                What::Ended { .. }
+                | What::Delivered { .. }
+                | What::Subscribed { .. }
+                | What::Gap { .. }
+                | What::Refused { .. }
+                | What::Killed { .. }
+                | What::HostileEnd(_)
+                | What::Healed => {}
             }
         }
         known
@@ -101,7 +108,12 @@ fn followers(history: &[Entry]) -> BTreeMap<usize, Follower> {
                 let step = Step::Gap { to: *to, silent: *silent };
                 followers.entry(*subscription).or_default().steps.push((at, step));
             }
-            _ => {}
+            What::Invoke { .. }
+            | What::Ended { .. }
+            | What::Refused { .. }
+            | What::Killed { .. }
+            | What::HostileEnd(_)
+            | What::Healed => {}
         }
     }
     followers

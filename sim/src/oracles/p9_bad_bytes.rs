@@ -10,10 +10,10 @@ const ORACLE: &str = "P9";
 /// Judges a history.
 #[must_use]
 pub fn judge(plan: &Plan, history: &[Entry]) -> Vec<Failure> {
-    let turned_away = may_be_turned_away(plan);
+    let allowed = Allowed::by(plan);
     for entry in history {
         let What::HostileEnd(end) = &entry.what else { continue };
-        if let Err(detail) = check(end, turned_away) {
+        if let Err(detail) = check(end, allowed) {
             let detail = format!("hostile {} that ended at {} us {detail}: {end:?}", end.who, entry.time_us);
             return vec![Failure::new(ORACLE, detail)];
         }
@@ -21,16 +21,25 @@ pub fn judge(plan: &Plan, history: &[Entry]) -> Vec<Failure> {
     Vec::new()
 }
 
-/// Whether a kernel or a full node may turn a connection away without a whole word, or a node
-/// cuts off who goes on talking after BYE.
-fn may_be_turned_away(plan: &Plan) -> bool {
-    let faults = ["Aborted", "RegisterFails", "OutOfDescriptors"];
-    plan.kernel.iter().any(|(name, _)| faults.contains(&name.as_str()))
-        || plan.host.descriptors < 1024
-        || plan.node.linger_bytes_max < 65_536
+/// What a plan allows besides one BYE.
+#[derive(Clone, Copy, Debug, Default)]
+struct Allowed {
+    /// A kernel or a full node may turn a connection away without a whole word.
+    turned_away: bool,
+    /// A node may cut off who goes on talking after BYE.
+    cut_off: bool,
 }
 
-fn check(end: &HostileEnd, may_be_turned_away: bool) -> Result<(), &'static str> {
+impl Allowed {
+    fn by(plan: &Plan) -> Self {
+        let faults = ["Aborted", "RegisterFails", "OutOfDescriptors"];
+        let faults = plan.kernel.iter().any(|(name, _)| faults.contains(&name.as_str()));
+        let turned_away = faults || plan.host.descriptors < 1024;
+        Self { turned_away, cut_off: plan.node.linger_bytes_max < 65_536 }
+    }
+}
+
+fn check(end: &HostileEnd, allowed: Allowed) -> Result<(), &'static str> {
     if end.broken.is_some() {
         return Err("got what no node may send");
     }
@@ -40,11 +49,14 @@ fn check(end: &HostileEnd, may_be_turned_away: bool) -> Result<(), &'static str>
     if end.byes.iter().any(|code| CloseCode::from_number((*code).into()).is_none()) {
         return Err("got a BYE of no known number");
     }
-    if end.disturbed || end.excused || (may_be_turned_away && end.frames == 0 && end.closed) {
+    if end.disturbed || end.excused || (allowed.turned_away && end.frames == 0 && end.closed) {
         return Ok(());
     }
     if !end.closed && end.byes.is_empty() {
         return Err("got neither BYE nor end in time");
+    }
+    if allowed.cut_off && end.closed {
+        return Ok(());
     }
     if end.rest > 0 {
         return Err("got half a frame");
@@ -75,7 +87,7 @@ mod tests {
 
     #[test]
     fn one_bye_is_fine() {
-        assert_eq!(check(&good(), false), Ok(()));
+        assert_eq!(check(&good(), Allowed::default()), Ok(()));
     }
 
     #[test]
@@ -92,22 +104,22 @@ mod tests {
         for (at, spoil) in bad.iter().enumerate() {
             let mut end = good();
             spoil(&mut end);
-            assert!(check(&end, false).is_err(), "{at}");
+            assert!(check(&end, Allowed::default()).is_err(), "{at}");
         }
     }
 
     #[test]
     fn a_fault_excuses_silence_but_no_broken_frame() {
         let end = HostileEnd { disturbed: true, ..HostileEnd::default() };
-        assert_eq!(check(&end, false), Ok(()));
+        assert_eq!(check(&end, Allowed::default()), Ok(()));
         let end = HostileEnd { disturbed: true, broken: Some("x".to_owned()), ..HostileEnd::default() };
-        assert!(check(&end, false).is_err());
+        assert!(check(&end, Allowed::default()).is_err());
     }
 
     #[test]
     fn who_is_turned_away_at_the_door_needs_no_word() {
         let end = HostileEnd { closed: true, ..HostileEnd::default() };
-        assert_eq!(check(&end, true), Ok(()));
-        assert!(check(&end, false).is_err());
+        assert_eq!(check(&end, Allowed { turned_away: true, cut_off: false }), Ok(()));
+        assert!(check(&end, Allowed::default()).is_err());
     }
 }

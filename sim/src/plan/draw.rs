@@ -107,7 +107,7 @@ fn node(random: &mut Random, clients: usize, slow: bool) -> NodeKnobs {
         command_budget: random.pick(&[1, 2, 16, 1024]),
         connections_max: random.pick(&[clients + 2, 1000, 1000]),
         refusals_max: random.pick(&[1, 4, 256]),
-        linger_bytes_max: random.pick(&[16, 256, 65_536, 65_536]),
+        linger_bytes_max: random.pick(&[16, 65_536, 65_536]),
     }
 }
 

@@ -49,6 +49,7 @@ impl Acceptor {
             });
             let pump = |purpose: &str, change, random: &mut Random| Pump {
                 world: Rc::clone(&self.world),
+                run: Rc::clone(&self.run),
                 sockets: Rc::clone(&sockets),
                 id,
                 number,
@@ -88,6 +89,7 @@ impl Drop for Count {
 
 struct Pump {
     world: Rc<World>,
+    run: Rc<NodeRun>,
     sockets: Rc<RefCell<Sockets>>,
     id: SocketId,
     /// Number of the connection, for the trace.
@@ -178,6 +180,7 @@ impl Pump {
                 self.sockets.borrow_mut().reset(self.id);
                 return;
             }
+            *self.run.pumped.borrow_mut().entry(self.number).or_default() += bytes.len() as u64;
         }
     }
 

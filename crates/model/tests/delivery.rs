@@ -1,0 +1,198 @@
+//! What a subscriber gets: where it begins, what it is told is missing, and what its window
+//! lets through.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
+
+mod support;
+
+use multibeam::event_loop::LoopLimits;
+use multibeam_model::sockets::Caps;
+use multibeam_proto::{ShardConfig, Stat};
+use multibeam_wire::{Payload, Position, Seq, Start, SubscriptionId};
+use std::time::Duration;
+use support::{Node, Peer, publish, subscribe};
+
+fn node(retain: usize) -> Node {
+    let config = ShardConfig { retain_messages_default: retain, topics_max: 4, ..ShardConfig::default() };
+    Node::new(config, LoopLimits::default(), Caps { tx_bytes: 1 << 20, ..Caps::default() })
+}
+
+/// Publishes `count` messages to `topic`, with numbers from `first` on.
+fn fill(node: &mut Node, publisher: &mut Peer, topic: &str, first: u64, count: u64) {
+    for number in first..first + count {
+        publisher.say(node, &publish(number, topic, b"body"));
+    }
+    publisher.hear(node);
+}
+
+/// What came, shortened: `s 3:2..3:4` subscribed, `d 3:5` delivered, `g 3:1..3:4 why` a gap.
+fn told(peer: &mut Peer, node: &mut Node) -> Vec<String> {
+    let position = |text: &str| {
+        let numbers: Vec<&str> =
+            text.split(|c: char| !c.is_ascii_digit()).filter(|part| !part.is_empty()).collect();
+        format!("{}:{}", numbers[0], numbers[1])
+    };
+    let field =
+        |frame: &str, name: &str| position(frame.split(&format!(" {name}: Position")).nth(1).unwrap());
+    let shorten = |frame: String| {
+        if frame.starts_with("Subscribed") {
+            Some(format!("s {}..{}", field(&frame, "from"), field(&frame, "head")))
+        } else if frame.starts_with("Delivery") {
+            Some(format!("d {}", field(&frame, "position")))
+        } else if frame.starts_with("Gap") {
+            let reason = frame.rsplit("reason: ").next().unwrap().split(' ').next().unwrap().to_lowercase();
+            Some(format!("g {}..{} {reason}", field(&frame, "from"), field(&frame, "to")))
+        } else {
+            None
+        }
+    };
+    peer.hear(node).into_iter().filter_map(shorten).collect()
+}
+
+#[test]
+fn a_subscription_begins_new_last_or_behind_a_cursor_and_goes_on_live() {
+    let mut node = node(8);
+    let mut publisher = node.client();
+    fill(&mut node, &mut publisher, "a", 1, 3);
+    let mut subscriber = node.client();
+    subscriber.say(&mut node, &subscribe(1, "a", Start::New));
+    assert_eq!(told(&mut subscriber, &mut node), ["s 3:3..3:3"]);
+    subscriber.say(&mut node, &subscribe(2, "a", Start::Last));
+    assert_eq!(told(&mut subscriber, &mut node), ["s 3:2..3:3", "d 3:3"]);
+    subscriber.say(&mut node, &subscribe(3, "a", Start::After(Position::new(3, 1))));
+    assert_eq!(told(&mut subscriber, &mut node), ["s 3:1..3:3", "d 3:2", "d 3:3"]);
+    fill(&mut node, &mut publisher, "a", 4, 1);
+    assert_eq!(told(&mut subscriber, &mut node), ["d 3:4"; 3]);
+}
+
+#[test]
+fn who_is_overrun_is_told_once_and_gets_what_is_left() {
+    let mut node = node(2);
+    let mut publisher = node.client();
+    let mut subscriber = node.client();
+    subscriber.window = 0;
+    subscriber.say(&mut node, &subscribe(1, "a", Start::New));
+    assert_eq!(told(&mut subscriber, &mut node), ["s 3:0..3:0"]);
+    fill(&mut node, &mut publisher, "a", 1, 5);
+    assert_eq!(told(&mut subscriber, &mut node), [""; 0], "there is no window");
+    assert!(node.stat(Stat::WindowZero) > 0);
+    subscriber.window = 100;
+    subscriber.say(&mut node, &Payload::WindowUpdate);
+    assert_eq!(told(&mut subscriber, &mut node), ["g 3:0..3:3 overflow", "d 3:4", "d 3:5"]);
+}
+
+#[test]
+fn a_cursor_of_an_earlier_generation_is_answered_with_a_gap() {
+    let mut node = node(8);
+    let mut subscriber = node.client();
+    // Nothing was stored yet: the gap does not wait for a message.
+    subscriber.say(&mut node, &subscribe(1, "a", Start::After(Position::new(2, 7))));
+    assert_eq!(told(&mut subscriber, &mut node), ["s 2:7..3:0", "g 2:7..3:0 generation"]);
+    let mut publisher = node.client();
+    fill(&mut node, &mut publisher, "a", 1, 1);
+    assert_eq!(told(&mut subscriber, &mut node), ["d 3:1"]);
+    subscriber.say(&mut node, &subscribe(2, "a", Start::After(Position::new(1, 900))));
+    assert_eq!(told(&mut subscriber, &mut node), ["s 1:900..3:1", "g 1:900..3:0 generation", "d 3:1"]);
+}
+
+#[test]
+fn a_cursor_of_a_forgotten_topic_is_answered_with_an_uncertain_gap() {
+    let mut node = node(8);
+    let mut publisher = node.client();
+    // One partition, so that they share its memory of what is forgotten.
+    for (number, topic) in (1..).zip(["alarm.a", "alarm.b", "alarm.c", "alarm.d", "alarm.e"]) {
+        fill(&mut node, &mut publisher, topic, number, 1);
+    }
+    assert_eq!(node.stat(Stat::TopicsForgotten), 1);
+    let mut subscriber = node.client();
+    subscriber.say(&mut node, &subscribe(1, "alarm.a", Start::After(Position::new(3, 0))));
+    // To hold it again, the next one had to be forgotten: `alarm.b` at 2.
+    assert_eq!(told(&mut subscriber, &mut node), ["s 3:0..3:2", "g 3:0..3:2 uncertain"]);
+    fill(&mut node, &mut publisher, "alarm.a", 6, 1);
+    assert_eq!(told(&mut subscriber, &mut node), ["d 3:6"]);
+}
+
+#[test]
+fn who_unsubscribes_hears_no_more() {
+    let mut node = node(8);
+    let mut publisher = node.client();
+    let mut subscriber = node.client();
+    subscriber.say(&mut node, &subscribe(1, "a", Start::New));
+    subscriber.say(&mut node, &subscribe(2, "a", Start::New));
+    subscriber.say(&mut node, &Payload::Unsubscribe(SubscriptionId(1)));
+    subscriber.hear(&mut node);
+    fill(&mut node, &mut publisher, "a", 1, 1);
+    let heard = subscriber.hear(&mut node);
+    assert_eq!(heard.iter().filter(|frame| frame.contains("SubscriptionId(1)")).count(), 0, "{heard:?}");
+    assert_eq!(heard.iter().filter(|frame| frame.contains("SubscriptionId(2)")).count(), 1, "{heard:?}");
+    assert_eq!(node.stat(Stat::Subscriptions), 1);
+}
+
+#[test]
+fn the_window_lets_through_what_it_says_and_one_frame_of_any_size_when_nothing_is_in_flight() {
+    let mut node = node(8);
+    let mut publisher = node.client();
+    let mut subscriber = node.client();
+    // One unit of 16 bytes: less than any delivery.
+    subscriber.window = 1;
+    subscriber.say(&mut node, &subscribe(1, "a", Start::New));
+    subscriber.hear(&mut node);
+    for number in 1..=3 {
+        publisher.say(&mut node, &publish(number, "a", &[7; 50]));
+    }
+    for expected in 1..=3 {
+        assert_eq!(told(&mut subscriber, &mut node), [format!("d 3:{expected}")]);
+        assert_eq!(told(&mut subscriber, &mut node), [""; 0]);
+        subscriber.ack = Seq(expected);
+        subscriber.say(&mut node, &Payload::Ack);
+    }
+}
+
+#[test]
+fn a_publish_sent_again_is_acknowledged_and_stored_once() {
+    let mut node = node(8);
+    let mut subscriber = node.client();
+    subscriber.say(&mut node, &subscribe(1, "a", Start::New));
+    subscriber.hear(&mut node);
+    for _ in 0..2 {
+        let mut publisher = node.client();
+        publisher.say(&mut node, &publish(5, "a", b"once"));
+        assert_eq!(publisher.hear(&mut node), ["Ack"]);
+    }
+    assert_eq!(told(&mut subscriber, &mut node), ["d 3:1"]);
+    assert_eq!((node.stat(Stat::Stored), node.stat(Stat::Duplicates)), (1, 1));
+}
+
+#[test]
+fn a_busy_topic_does_not_starve_the_others_of_a_connection() {
+    let limits = LoopLimits { send_bytes: 1, ..LoopLimits::default() };
+    let mut node = Node::new(ShardConfig::default(), limits, Caps::default());
+    let mut publisher = node.client();
+    let mut subscriber = node.client();
+    subscriber.window = 3;
+    for (subscription, topic) in [(1, "busy"), (2, "calm")] {
+        subscriber.say(&mut node, &subscribe(subscription, topic, Start::New));
+    }
+    subscriber.hear(&mut node);
+    fill(&mut node, &mut publisher, "busy", 1, 20);
+    fill(&mut node, &mut publisher, "calm", 21, 1);
+    let mut heard = Vec::new();
+    for ack in 1..=4 {
+        heard.extend(subscriber.hear(&mut node));
+        subscriber.ack = Seq(ack);
+        subscriber.say(&mut node, &Payload::Ack);
+    }
+    assert!(heard.iter().any(|frame| frame.contains("SubscriptionId(2)")), "{heard:?}");
+}
+
+#[test]
+fn each_side_shows_a_sign_of_life_in_each_interval() {
+    let config = ShardConfig { heartbeat_interval: Duration::from_secs(2), ..ShardConfig::default() };
+    let mut node = Node::new(config, LoopLimits::default(), Caps::default());
+    let mut peer = node.client();
+    for _ in 0..5 {
+        node.pass(Duration::from_secs(2));
+        assert_eq!(peer.hear(&mut node), ["Heartbeat"]);
+        peer.say(&mut node, &Payload::Heartbeat);
+    }
+}
