@@ -4,9 +4,17 @@
 //! checks rely on nothing that the contract in `multibeam::kernel` does not promise: counts
 //! may be short, calls may be interrupted, edges may be spurious.
 
+use crate::post::{ModelMail, Post};
+use crate::sockets::{Caps, Sockets};
+use crate::{Benign, ModelKernel};
+use multibeam::event_loop::{Loop, LoopLimits};
 use multibeam::kernel::{Errno, Event, Io, Kernel, Mail, Send, Token};
-use multibeam_proto::Command;
+use multibeam::metrics::ShardMetrics;
+use multibeam_proto::{Command, Shard, ShardConfig, ShardId, ShardSetup};
+use multibeam_wire::Generation;
+use std::cell::RefCell;
 use std::io::IoSlice;
+use std::rc::Rc;
 
 /// Names one peer of a rig.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +83,16 @@ pub fn all<R: Rig>(make: impl Fn() -> R) {
     stop_listening_refuses(&mut make());
     mail_arrives_in_order_and_rings_a_sleeper(&mut make());
     room_comes_back_with_a_ring(&mut make());
+}
+
+/// A loop with nothing to do, for platforms that must be given one.
+#[must_use]
+pub fn idle_loop() -> Loop<ModelKernel> {
+    let post = Post::new(2, 1, 1, Rc::new(RefCell::new(Benign)));
+    let sockets = Sockets::new(Caps::default(), Rc::new(RefCell::new(Benign)));
+    let kernel = ModelKernel::new(Rc::new(RefCell::new(sockets)), ModelMail::new(post, 0));
+    let setup = ShardSetup { id: ShardId(0), shards: 1, generation: Generation(1), seed: 1 };
+    Loop::new(kernel, Shard::new(ShardConfig::default(), setup), LoopLimits::default(), ShardMetrics::new())
 }
 
 fn edges<R: Rig>(rig: &mut R) -> Vec<Event> {

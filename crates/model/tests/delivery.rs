@@ -196,3 +196,24 @@ fn each_side_shows_a_sign_of_life_in_each_interval() {
         peer.say(&mut node, &Payload::Heartbeat);
     }
 }
+
+#[test]
+fn topics_that_nobody_follows_make_room_for_others() {
+    let mut node = node(8);
+    let mut client = node.client();
+    for (subscription, topic) in (1..).zip(["a", "b", "c", "d"]) {
+        client.say(&mut node, &subscribe(subscription, topic, Start::New));
+    }
+    client.hear(&mut node);
+    client.say(&mut node, &publish(1, "e", b"x"));
+    assert!(client.hear(&mut node)[0].starts_with("Error"), "all of them are in use");
+    for subscription in 1..=4 {
+        client.say(&mut node, &Payload::Unsubscribe(SubscriptionId(subscription)));
+    }
+    client.hear(&mut node);
+    for (number, topic) in (2..).zip(["e", "f", "g", "h", "i"]) {
+        client.say(&mut node, &publish(number, topic, b"x"));
+        assert_eq!(client.hear(&mut node), ["Ack"], "{topic}");
+    }
+    assert_eq!((node.stat(Stat::Topics), node.stat(Stat::TopicsForgotten)), (4, 5));
+}
