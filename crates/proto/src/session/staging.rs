@@ -75,6 +75,14 @@ impl Draft<'_> {
         payload.encode(self.seq, self.ack, self.window, self.out);
         self.staged.push(Staged { end: self.out.len() - self.start, effect });
     }
+
+    /// A gap goes with the message behind it, wholly or not at all: on a slow line that message
+    /// would be evicted before its turn, and gap would follow gap for ever.
+    fn join_last_two(&mut self) {
+        if let [.., gap, message] = &mut self.staged[..] {
+            gap.end = message.end;
+        }
+    }
 }
 
 /// How a walk through one subscription ended.
@@ -150,8 +158,7 @@ impl Session {
     }
 
     fn stage_deliveries(&mut self, draft: &mut Draft<'_>, context: &mut Context<'_>) {
-        for _ in 0..self.pending.len() {
-            let Some(id) = self.pending.front().copied() else { break };
+        for &id in &self.pending {
             match self.stage_subscription(id, draft, context) {
                 Walk::Full => break,
                 Walk::OutOfCredit => {
@@ -160,7 +167,7 @@ impl Session {
                     break;
                 }
                 // It leaves the queue when its last frame is taken.
-                Walk::Exhausted => self.pending.rotate_left(1),
+                Walk::Exhausted => {}
             }
         }
         if draft.out.len() == draft.start {
@@ -199,6 +206,7 @@ impl Session {
             let message = feed.at(step.index);
             let payload = message.map(|(_, message)| delivery(id, message));
             let bytes = payload.map_or(0, |delivery| delivery.payload_bytes() as u32);
+            let mut joined = false;
             if payload.is_some() && !self.credit.allows(draft.in_flight_bytes, bytes) {
                 return Walk::OutOfCredit;
             }
@@ -207,6 +215,7 @@ impl Session {
                     let gap = Gap { subscription: id, from: cursor, to, reason };
                     draft.frame(&Payload::Gap(gap), Effect::Gap { subscription: id, cursor: to });
                     draft.in_flight_frames += 1;
+                    joined = payload.is_some();
                 }
                 cursor = to;
             }
@@ -215,6 +224,9 @@ impl Session {
                 index = step.index + 1;
                 let effect = Effect::Delivery { subscription: id, cursor, index, payload: bytes as u16 };
                 draft.frame(&Payload::Delivery(delivery), effect);
+                if joined {
+                    draft.join_last_two();
+                }
                 draft.in_flight_frames += 1;
                 draft.in_flight_bytes += bytes;
             }
@@ -235,7 +247,8 @@ impl Session {
         let mut end = 0;
         let mut served = None;
         for frame in staged {
-            if end >= taken {
+            // Frames with the same end are one: a gap and the message behind it.
+            if end >= taken && end < frame.end {
                 break;
             }
             if end == 0 {
@@ -246,14 +259,15 @@ impl Session {
             }
             end = frame.end;
             self.apply(frame.effect, now, stats);
-            if let Effect::Delivery { subscription, .. } = frame.effect {
+            if let Effect::Delivery { subscription, .. } | Effect::Gap { subscription, .. } = frame.effect {
                 served = Some(subscription);
             }
         }
-        // Whoever got a message is behind the others from here on, or a busy topic would
-        // starve them. Who was only told of a gap is not: its message comes next.
-        if served.is_some() && self.pending.front().copied() == served {
-            self.pending.rotate_left(1);
+        // Whoever got something is behind all others from here on, or busy topics would starve
+        // them. Only what was taken counts: else whose turn it is could depend on how much
+        // was staged.
+        if let Some(at) = served.and_then(|served| self.pending.iter().position(|id| *id == served)) {
+            self.pending.rotate_left(at + 1);
         }
         if staged.last().is_some_and(|last| last.end == end) {
             self.blocked = self.blocks_when_taken;
