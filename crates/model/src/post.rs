@@ -8,6 +8,7 @@ use crate::chooser::{Chooser, Fault};
 use multibeam_proto::{Command, ConnectionId};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::rc::Rc;
 
 /// A ring and its doorbell.
@@ -67,6 +68,8 @@ pub struct Seen {
     pub room_rung: u64,
     /// Commands and replies that were delivered.
     pub delivered: u64,
+    /// Hash of all of them, with sender, receiver and order.
+    pub digest: u64,
 }
 
 /// All mailboxes of one node.
@@ -257,6 +260,9 @@ impl multibeam::kernel::Mail for ModelMail {
         let inbox = &mut post.boxes[self.own];
         let (from, command) = inbox.published.pop_front()?;
         post.seen.delivered += 1;
+        let mut digest = DefaultHasher::new();
+        (post.seen.digest, from, self.own, &command).hash(&mut digest);
+        post.seen.digest = digest.finish();
         if let Command::Published { connection, seq, .. } = &command {
             post.answered.insert((self.own, *connection, seq.0));
         }

@@ -16,7 +16,7 @@ use multibeam_wire::{ErrorCode, Generation, Offset, Outcome, Position, ProducerI
 use std::sync::Arc;
 
 /// What one thread of a node tells another.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Command {
     /// Shard → home shard: store this message. Answered by [`Command::Published`].
     Publish(Box<PublishRequest>),
@@ -96,7 +96,7 @@ impl Command {
 }
 
 /// A message on its way to its home shard.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct PublishRequest {
     /// Who asks.
     pub connection: ConnectionId,
@@ -115,7 +115,7 @@ pub struct PublishRequest {
 }
 
 /// Why a message was not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PublishRefusal {
     /// Why.
     pub code: ErrorCode,
@@ -124,7 +124,7 @@ pub struct PublishRefusal {
 }
 
 /// What a home shard holds of a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FeedState {
     /// The partition's generation.
     pub generation: Generation,

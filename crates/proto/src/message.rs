@@ -4,7 +4,7 @@ use crate::time::Time;
 use multibeam_wire::{Offset, Position};
 
 /// A message at its place in a partition; shared by every feed that holds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Message {
     /// Where it stands.
     pub position: Position,

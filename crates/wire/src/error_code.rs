@@ -1,7 +1,7 @@
 //! Why one request was refused while the session goes on; sent in ERROR.
 
 /// What an error says about the request it answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
     /// The request had no effect.
     Definite,

@@ -108,7 +108,7 @@ impl Driver {
         stats.clear();
         stats.extend_from_slice(shard.stats().all());
         let traced = stats.len();
-        stats.extend([next, seen.delivered, seen.preempted, seen.room_rung]);
+        stats.extend([next, seen.digest, seen.preempted, seen.room_rung]);
         let what = ["turn 0", "turn 1", "turn 2"].get(self.index).copied().unwrap_or("turn");
         world.trace.borrow_mut().record(world.time_us(), what, stats, &[]);
         stats.truncate(traced);
