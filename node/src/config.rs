@@ -158,7 +158,7 @@ impl NodeConfig {
             admin: ADMIN_DEFAULT,
             shards: shards_default(),
             data_dir,
-            ring_commands: 1024,
+            ring_commands: 256,
             shard: ShardConfig::default(),
             limits: LoopLimits::default(),
         }

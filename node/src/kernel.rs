@@ -175,3 +175,98 @@ pub trait Mail {
 pub trait Kernel: Io + Mail {}
 
 impl<T: Io + Mail> Kernel for T {}
+
+/// Sockets and mail that were made apart, as one kernel.
+#[derive(Debug)]
+pub struct Joined<I, M> {
+    /// The sockets.
+    pub io: I,
+    /// The mail.
+    pub mail: M,
+}
+
+impl<I, M> Joined<I, M> {
+    /// A kernel of both.
+    #[must_use]
+    pub const fn new(io: I, mail: M) -> Self {
+        Self { io, mail }
+    }
+}
+
+impl<I: Io, M> Io for Joined<I, M> {
+    type Sock = I::Sock;
+
+    fn events(&mut self, out: &mut Vec<Event>) {
+        self.io.events(out);
+    }
+
+    fn accept(&mut self) -> Result<Self::Sock, Errno> {
+        self.io.accept()
+    }
+
+    fn shed(&mut self, farewell: &[u8]) -> Result<(), Errno> {
+        self.io.shed(farewell)
+    }
+
+    fn register(&mut self, sock: &Self::Sock, token: Token) -> Result<(), Errno> {
+        self.io.register(sock, token)
+    }
+
+    fn read(&mut self, sock: &Self::Sock, buf: &mut [u8]) -> Result<usize, Errno> {
+        self.io.read(sock, buf)
+    }
+
+    fn send(&mut self, batch: &mut [Send<'_, Self::Sock>]) {
+        self.io.send(batch);
+    }
+
+    fn shutdown(&mut self, sock: &Self::Sock) {
+        self.io.shutdown(sock);
+    }
+
+    fn close(&mut self, sock: Self::Sock) {
+        self.io.close(sock);
+    }
+
+    fn stop_listening(&mut self) {
+        self.io.stop_listening();
+    }
+}
+
+impl<I, M: Mail> Mail for Joined<I, M> {
+    fn room(&mut self, to: usize) -> usize {
+        self.mail.room(to)
+    }
+
+    fn want_room(&mut self, to: usize) -> bool {
+        self.mail.want_room(to)
+    }
+
+    fn push(&mut self, to: usize, command: Command) {
+        self.mail.push(to, command);
+    }
+
+    fn flush(&mut self) {
+        self.mail.flush();
+    }
+
+    fn pop(&mut self) -> Option<(usize, Command)> {
+        self.mail.pop()
+    }
+
+    fn drained(&mut self) {
+        self.mail.drained();
+    }
+
+    fn is_empty(&mut self) -> bool {
+        self.mail.is_empty()
+    }
+
+    fn arm(&mut self) {
+        self.mail.arm();
+    }
+
+    fn disarm(&mut self) {
+        self.mail.disarm();
+    }
+}

@@ -24,7 +24,7 @@ use multibeam::platform::{Platform, ShardsSetup, Started};
 use multibeam_model::core::Time;
 use multibeam_model::post::{ModelMail, Post};
 use multibeam_model::sockets::{Caps, Sockets};
-use multibeam_model::{Fault, ModelKernel, Seeded};
+use multibeam_model::{Fault, ModelIo, ModelKernel, Seeded};
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -179,7 +179,8 @@ impl Platform for SimPlatform {
             post.borrow_mut().on_ring(index, move || ring.notify_one());
             let edge = Rc::clone(&wake);
             sockets.borrow_mut().on_edge(move || edge.notify_one());
-            let kernel = ModelKernel::new(Rc::clone(&sockets), ModelMail::new(Rc::clone(&post), index));
+            let kernel =
+                ModelKernel::new(ModelIo::new(Rc::clone(&sockets)), ModelMail::new(Rc::clone(&post), index));
             self.run.sockets.borrow_mut().push(sockets);
             self.run.stats.borrow_mut().push(Vec::new());
             let driver = driver::Driver {

@@ -6,7 +6,7 @@
 
 use crate::post::{ModelMail, Post};
 use crate::sockets::{Caps, Sockets};
-use crate::{Benign, ModelKernel};
+use crate::{Benign, ModelIo, ModelKernel};
 use multibeam::event_loop::{Loop, LoopLimits};
 use multibeam::kernel::{Errno, Event, Io, Kernel, Mail, Send, Token};
 use multibeam::metrics::ShardMetrics;
@@ -90,7 +90,7 @@ pub fn all<R: Rig>(make: impl Fn() -> R) {
 pub fn idle_loop() -> Loop<ModelKernel> {
     let post = Post::new(2, 1, 1, Rc::new(RefCell::new(Benign)));
     let sockets = Sockets::new(Caps::default(), Rc::new(RefCell::new(Benign)));
-    let kernel = ModelKernel::new(Rc::new(RefCell::new(sockets)), ModelMail::new(post, 0));
+    let kernel = ModelKernel::new(ModelIo::new(Rc::new(RefCell::new(sockets))), ModelMail::new(post, 0));
     let setup = ShardSetup { id: ShardId(0), shards: 1, generation: Generation(1), seed: 1 };
     Loop::new(kernel, Shard::new(ShardConfig::default(), setup), LoopLimits::default(), ShardMetrics::new())
 }

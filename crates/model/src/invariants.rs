@@ -50,8 +50,8 @@ impl fmt::Display for Lapse {
 pub fn check_sleep(sleeper: &mut Loop<ModelKernel>, own: usize, until: Option<Time>) -> Result<(), Lapse> {
     let state = sleeper.sleeper();
     let kernel = sleeper.kernel_ref();
-    let sockets = kernel.sockets().borrow();
-    let post = kernel.mail().post().borrow();
+    let sockets = kernel.io.sockets().borrow();
+    let post = kernel.mail.post().borrow();
     if post.lies_unseen(own) {
         return Err(Lapse::LostDoorbell);
     }

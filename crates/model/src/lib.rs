@@ -18,7 +18,7 @@ pub mod script;
 pub mod sockets;
 
 pub use chooser::{Benign, Chooser, Fault, Seeded};
-pub use kernel::ModelKernel;
+pub use kernel::{ModelIo, ModelKernel};
 
 /// What a world around the model must be able to name of the core.
 pub mod core {

@@ -5,7 +5,7 @@
 use multibeam_model::conformance::{self, Peer, Rig};
 use multibeam_model::post::{ModelMail, Post};
 use multibeam_model::sockets::{Caps, SocketId, Sockets};
-use multibeam_model::{Benign, Chooser, Fault, ModelKernel, Seeded};
+use multibeam_model::{Benign, Chooser, Fault, ModelIo, ModelKernel, Seeded};
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::Rc;
@@ -24,7 +24,7 @@ impl ModelRig {
         let wake = Rc::clone(&woken);
         post.borrow_mut().on_ring(0, move || wake.set(true));
         let sockets = Rc::new(RefCell::new(Sockets::new(caps, chooser)));
-        let kernel = ModelKernel::new(sockets, ModelMail::new(Rc::clone(&post), 0));
+        let kernel = ModelKernel::new(ModelIo::new(sockets), ModelMail::new(Rc::clone(&post), 0));
         Self { kernel, other: ModelMail::new(post, 1), peers: Vec::new(), woken }
     }
 }
@@ -42,7 +42,7 @@ impl Rig for ModelRig {
     }
 
     fn connect(&mut self) -> Peer {
-        let socket = self.kernel.sockets().borrow_mut().connect().unwrap();
+        let socket = self.kernel.io.sockets().borrow_mut().connect().unwrap();
         self.peers.push((socket, VecDeque::new(), false));
         Peer(self.peers.len() - 1)
     }
@@ -52,7 +52,7 @@ impl Rig for ModelRig {
     }
 
     fn pull(&mut self, peer: Peer, max: usize) -> Vec<u8> {
-        self.kernel.sockets().borrow_mut().pull(self.peers[peer.0].0, max)
+        self.kernel.io.sockets().borrow_mut().pull(self.peers[peer.0].0, max)
     }
 
     fn end(&mut self, peer: Peer) {
@@ -60,17 +60,17 @@ impl Rig for ModelRig {
     }
 
     fn reset(&mut self, peer: Peer) {
-        self.kernel.sockets().borrow_mut().reset(self.peers[peer.0].0);
+        self.kernel.io.sockets().borrow_mut().reset(self.peers[peer.0].0);
     }
 
     fn saw_end(&mut self, peer: Peer) -> bool {
-        let sockets = self.kernel.sockets().borrow();
+        let sockets = self.kernel.io.sockets().borrow();
         sockets.ended(self.peers[peer.0].0) || sockets.destroyed(self.peers[peer.0].0)
     }
 
     fn wait(&mut self) {
         for (socket, outgoing, ending) in &mut self.peers {
-            let mut sockets = self.kernel.sockets().borrow_mut();
+            let mut sockets = self.kernel.io.sockets().borrow_mut();
             let taken = sockets.push(*socket, outgoing.make_contiguous());
             outgoing.drain(..taken);
             if *ending && outgoing.is_empty() {

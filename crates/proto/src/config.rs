@@ -54,7 +54,7 @@ impl Default for ShardConfig {
             producers_max: 4096,
             retain_messages_default: 256,
             retain_messages_alarm: 1024,
-            ring_replies: 1024,
+            ring_replies: 256,
             command_batch: 16,
         }
     }

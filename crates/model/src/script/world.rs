@@ -4,11 +4,11 @@ use super::bytes::Bytes;
 use super::client::{Client, TOPICS};
 use super::truth::Truth;
 use super::{Outcome, SCRIPT_BYTES_MAX};
-use crate::ModelKernel;
 use crate::chooser::Chooser;
 use crate::invariants::check_sleep;
 use crate::post::{ModelMail, Post};
 use crate::sockets::{Caps, Sockets};
+use crate::{ModelIo, ModelKernel};
 use multibeam::event_loop::{Loop, LoopLimits, Next};
 use multibeam::kernel::Mail;
 use multibeam::metrics::ShardMetrics;
@@ -125,7 +125,8 @@ impl World {
         self.threads = (0..shards)
             .map(|id| {
                 let sockets = Rc::new(RefCell::new(Sockets::new(self.caps, chooser(&self.script))));
-                let kernel = ModelKernel::new(Rc::clone(&sockets), ModelMail::new(Rc::clone(&post), id));
+                let kernel =
+                    ModelKernel::new(ModelIo::new(Rc::clone(&sockets)), ModelMail::new(Rc::clone(&post), id));
                 let setup = ShardSetup {
                     id: ShardId(id as u16),
                     shards: shards as u16,

@@ -8,7 +8,7 @@ use multibeam::metrics::ShardMetrics;
 use multibeam_model::invariants::check_sleep;
 use multibeam_model::post::{ModelMail, Post};
 use multibeam_model::sockets::{Caps, SocketId, Sockets};
-use multibeam_model::{Benign, Chooser, ModelKernel};
+use multibeam_model::{Benign, Chooser, ModelIo, ModelKernel};
 use multibeam_proto::{Command, Shard, ShardConfig, ShardId, ShardSetup, Stat, Time};
 use multibeam_wire::{
     Direction, Generation, Hello, Inbound, Payload, ProducerId, Publish, Seq, Start, Subscribe,
@@ -37,7 +37,7 @@ impl Node {
         let chooser: Rc<RefCell<dyn Chooser>> = Rc::new(RefCell::new(Benign));
         let post = Post::new(usize::from(shards) + 1, 8, 8, Rc::clone(&chooser));
         let sockets = Rc::new(RefCell::new(Sockets::new(caps, chooser)));
-        let kernel = ModelKernel::new(Rc::clone(&sockets), ModelMail::new(Rc::clone(&post), 0));
+        let kernel = ModelKernel::new(ModelIo::new(Rc::clone(&sockets)), ModelMail::new(Rc::clone(&post), 0));
         let setup = ShardSetup { id: ShardId(0), shards, generation: Generation(3), seed: 1 };
         let shard = Loop::new(kernel, Shard::new(config, setup), limits, ShardMetrics::new());
         let runtime = ModelMail::new(post, usize::from(shards));
