@@ -32,21 +32,36 @@ impl Rooms {
         Self { to: vec![Room::default(); threads], replies_max }
     }
 
-    /// The ring towards `to` has room for `commands`; `requests_wait` says whether sessions
-    /// still wait there. True: work was waiting and can be tried.
-    pub(crate) fn set(&mut self, to: ShardId, commands: usize, requests_wait: bool) -> bool {
+    /// The ring towards `to` has room for `commands`. True: work was waiting and can be tried.
+    pub(crate) fn set(&mut self, to: ShardId, commands: usize) -> bool {
         let room = &mut self.to[usize::from(to.0)];
         room.commands = commands;
-        room.request_waits &= requests_wait;
         let tried = room.wanted && room.commands > 0;
         room.wanted &= !tried;
         tried
     }
 
+    /// Requests towards `to` that could be made now.
+    pub(crate) fn requests(&self, to: ShardId) -> usize {
+        let room = &self.to[usize::from(to.0)];
+        room.commands.min(self.replies_max - room.awaited)
+    }
+
+    /// Sessions wait, or do not wait any more, to make a request of `to`.
+    pub(crate) fn requests_wait(&mut self, to: ShardId, wait: bool) {
+        let replies_max = self.replies_max;
+        let room = &mut self.to[usize::from(to.0)];
+        room.request_waits = wait;
+        // For a reply, each reply tries again.
+        room.wanted |= wait && room.awaited < replies_max;
+    }
+
     /// Takes a place for a command without an answer. False: wait for room.
     pub(crate) fn take(&mut self, to: ShardId) -> bool {
+        let replies_max = self.replies_max;
         let room = &mut self.to[usize::from(to.0)];
-        if room.commands <= usize::from(room.request_waits) {
+        let kept = room.request_waits && room.awaited < replies_max;
+        if room.commands <= usize::from(kept) {
             room.wanted = true;
             return false;
         }
@@ -67,16 +82,11 @@ impl Rooms {
 
     /// Takes a place for a request and for its reply. False: wait for room.
     pub(crate) fn take_request(&mut self, to: ShardId) -> bool {
+        if self.requests(to) == 0 {
+            self.requests_wait(to, true);
+            return false;
+        }
         let room = &mut self.to[usize::from(to.0)];
-        if room.awaited >= self.replies_max {
-            return false;
-        }
-        if room.commands == 0 {
-            room.wanted = true;
-            room.request_waits = true;
-            return false;
-        }
-        room.request_waits = false;
         room.commands -= 1;
         room.awaited += 1;
         true

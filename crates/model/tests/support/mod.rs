@@ -88,6 +88,11 @@ impl Node {
         peer
     }
 
+    /// The mail of another thread, to play it by hand.
+    pub(crate) fn mail_of(&self, thread: usize) -> ModelMail {
+        ModelMail::new(Rc::clone(self.runtime.post()), thread)
+    }
+
     pub(crate) fn stop(&mut self) {
         self.runtime.push(0, Command::Stop);
         self.runtime.flush();

@@ -62,8 +62,7 @@ impl Shard {
 
     /// The ring towards `to` takes `commands` more. To be told at the start of each turn.
     pub fn set_room(&mut self, to: ShardId, commands: usize) {
-        let requests_wait = !self.stalled[usize::from(to.0)].is_empty();
-        if !self.rooms.set(to, commands, requests_wait) {
+        if !self.rooms.set(to, commands) {
             return;
         }
         while let Some(unfollow) = self.unfollows[usize::from(to.0)].pop_front() {
@@ -89,17 +88,22 @@ impl Shard {
         (0..=self.setup.shards).any(|to| self.rooms.wants_turn(ShardId(to)))
     }
 
-    /// Sessions that wait for room towards `to` try again.
+    /// As many sessions that wait to ask `to` as can try again: a crowd of them is not woken
+    /// for one place.
     fn resume(&mut self, to: ShardId) {
-        for _ in 0..self.stalled[usize::from(to.0)].len() {
-            let Some(id) = self.stalled[usize::from(to.0)].pop_front() else { break };
+        let stalled = &mut self.stalled[usize::from(to.0)];
+        let mut places = self.rooms.requests(to);
+        while places > 0 {
+            let Some(id) = stalled.pop_front() else { break };
             if let Some(session) = session_mut(&mut self.sessions, id)
                 && session.stalled == Some(Stall::Room(to))
             {
                 session.stalled = None;
                 touch(&mut self.sessions, &mut self.touched, id);
+                places -= 1;
             }
         }
+        self.rooms.requests_wait(to, !stalled.is_empty());
     }
 
     /// Stores a message of a topic whose home this is, and tells everybody who follows it.
