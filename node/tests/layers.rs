@@ -104,8 +104,11 @@ fn no_socket_knows_what_its_bytes_mean() {
     for word in ["Frame", "Session", "Message", "Payload", "Command", "multibeam_"] {
         assert!(!io.contains(word), "the trait Io speaks of {word}");
     }
-    for file in ["node/src/epoll/io.rs", "crates/model/src/sockets.rs"] {
-        let code = code(&root().join(file));
+    let mut files = sources("crates/model/src/sockets");
+    files.extend(["node/src/epoll/io.rs", "crates/model/src/sockets.rs"].map(|file| root().join(file)));
+    for file in files {
+        let code = code(&file);
+        let file = file.display();
         for word in ["multibeam_wire", "multibeam_proto", "Command", "Payload"] {
             assert!(!code.contains(word), "{file} speaks of {word}");
         }
