@@ -1,5 +1,6 @@
 //! Is a run a function of its seed? The same seed in two fresh processes, and here.
 
+use super::sweep::{cpu_seconds, speed};
 use crate::report::Outcome;
 use crate::run::{Options, run_seed};
 use std::ops::Range;
@@ -10,10 +11,13 @@ pub(super) fn meta(seeds: Range<u64>) -> Result<bool, String> {
     let mut hashes = std::collections::BTreeSet::new();
     let count = seeds.end - seeds.start;
     let mut same = true;
+    let mut simulated_ms = 0;
+    let before = cpu_seconds();
     for seed in seeds {
         let (first, second) = (fresh(seed)?, fresh(seed)?);
         let here = run_seed(seed, Options::default());
         let again = run_seed(seed, Options::default());
+        simulated_ms += here.simulated_ms + again.simulated_ms;
         let all = [&first.hash, &second.hash, &here.hash, &again.hash];
         if all.iter().any(|hash| **hash != first.hash) {
             same = false;
@@ -26,7 +30,10 @@ pub(super) fn meta(seeds: Range<u64>) -> Result<bool, String> {
         "{count} seeds, each in two fresh processes and twice in this one: {}",
         if same { "identical" } else { "DIFFERENT" }
     );
-    println!("{} distinct traces", hashes.len());
+    let cpu = before.zip(cpu_seconds()).map(|(before, after)| after - before);
+    let simulated = simulated_ms as f64 / 1000.0;
+    let speed = speed(simulated, cpu);
+    println!("{} distinct traces; in this process {simulated:.0} simulated seconds{speed}", hashes.len());
     Ok(same && hashes.len() as u64 == count)
 }
 

@@ -97,9 +97,7 @@ fn replay(seed: u64, bug: Option<Bug>) -> String {
 
 fn totals(summary: &Summary, cpu: Option<f64>) -> String {
     let simulated = summary.simulated_ms as f64 / 1000.0;
-    let speed = cpu.filter(|cpu| *cpu > 0.0).map_or_else(String::new, |cpu| {
-        format!(", {cpu:.1} CPU-seconds, {:.0} simulated seconds per CPU-second", simulated / cpu)
-    });
+    let speed = speed(simulated, cpu);
     format!(
         "{} of {} seeds clean: {} deliveries, {} faults hit, {} events, {simulated:.0} simulated seconds{speed}\nfingerprint of all traces: {:016x}",
         summary.clean,
@@ -111,8 +109,15 @@ fn totals(summary: &Summary, cpu: Option<f64>) -> String {
     )
 }
 
+/// How fast it went, as the end of a sentence; nothing where the system does not tell.
+pub(super) fn speed(simulated: f64, cpu: Option<f64>) -> String {
+    cpu.filter(|cpu| *cpu > 0.0).map_or_else(String::new, |cpu| {
+        format!(", {cpu:.1} CPU-seconds, {:.0} simulated seconds per CPU-second", simulated / cpu)
+    })
+}
+
 /// Processor time of this process, where the system tells it.
-fn cpu_seconds() -> Option<f64> {
+pub(super) fn cpu_seconds() -> Option<f64> {
     /// Clock ticks in a second, in this file: the same on every Linux.
     const TICKS: f64 = 100.0;
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
