@@ -23,4 +23,6 @@ pub mod models;
 pub mod mpsc;
 #[path = "../../crates/rings/src/slots.rs"]
 mod slots;
+#[path = "../../crates/rings/src/spsc.rs"]
+pub mod spsc;
 pub mod sync;

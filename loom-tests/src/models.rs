@@ -2,6 +2,7 @@
 
 mod mailboxes;
 mod rings;
+mod spscs;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -43,6 +44,9 @@ impl Model {
 pub const MODELS: &[Model] = &[
     Model { name: "ring_wrap", preemptions_max: None, body: rings::wrap },
     Model { name: "ring_batches", preemptions_max: None, body: rings::batches },
+    Model { name: "ring_singles", preemptions_max: None, body: rings::singles },
+    Model { name: "ring_range_in_parts", preemptions_max: None, body: rings::range_in_parts },
+    Model { name: "ring_lanes", preemptions_max: None, body: rings::lanes_of_a_batch },
     Model { name: "ring_claims_of_others", preemptions_max: None, body: rings::claims_of_others },
     Model { name: "ring_room", preemptions_max: None, body: rings::room_is_never_more_than_the_truth },
     Model { name: "ring_want_room", preemptions_max: None, body: rings::want_room },
@@ -53,6 +57,12 @@ pub const MODELS: &[Model] = &[
     Model { name: "mailbox_grant", preemptions_max: None, body: mailboxes::grant_of_room },
     Model { name: "mailbox_grant_late", preemptions_max: Some(3), body: mailboxes::grant_answered_late },
     Model { name: "mailbox_reply", preemptions_max: None, body: mailboxes::reply_slot_reused },
+    Model { name: "spsc_singles", preemptions_max: None, body: spscs::singles },
+    Model { name: "spsc_batches", preemptions_max: None, body: spscs::batches },
+    Model { name: "spsc_batches_full", preemptions_max: None, body: spscs::batches_into_a_full_ring },
+    Model { name: "spsc_room", preemptions_max: None, body: spscs::room_is_never_more_than_the_truth },
+    Model { name: "spsc_wake", preemptions_max: None, body: spscs::wake_of_consumer },
+    Model { name: "spsc_drop", preemptions_max: None, body: spscs::drop_of_unpopped },
     Model { name: "counter", preemptions_max: None, body: rings::counter_grows },
 ];
 

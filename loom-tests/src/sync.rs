@@ -2,6 +2,7 @@
 
 use std::sync::OnceLock;
 
+pub(crate) use crossbeam_utils::CachePadded;
 pub(crate) use loom::cell::UnsafeCell;
 pub(crate) use loom::sync::Arc;
 pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};

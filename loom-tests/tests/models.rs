@@ -6,7 +6,8 @@ use multibeam_loom_tests::models::MODELS;
 fn models_hold_on_the_sources() {
     for model in MODELS {
         let executions = model.check();
-        eprintln!("{}: {executions} executions, preemptions {:?}", model.name, model.preemptions_max);
+        let bound = model.preemptions_max.map_or("exhaustive".to_owned(), |max| format!("{max} preemptions"));
+        println!("{:<22}{executions:>9} executions, {bound}", model.name);
         assert!(executions > 1, "{} explores nothing", model.name);
     }
 }

@@ -17,8 +17,14 @@ struct Caught(&'static str, Ordering, &'static str);
 
 /// `Relaxed` at a fence removes it.
 const CAUGHT: &[Caught] = &[
-    Caught("mpsc.seq.store", Relaxed, "ring_batches"),
-    Caught("mpsc.seq.load", Relaxed, "ring_batches"),
+    Caught("mpsc.word.store", Relaxed, "ring_batches"),
+    Caught("mpsc.word.load", Relaxed, "ring_batches"),
+    Caught("mpsc.word.store", Relaxed, "ring_singles"),
+    Caught("mpsc.word.load", Relaxed, "ring_singles"),
+    Caught("mpsc.word.store", Relaxed, "ring_lanes"),
+    Caught("mpsc.word.load", Relaxed, "ring_lanes"),
+    Caught("mpsc.released.store", Relaxed, "ring_range_in_parts"),
+    Caught("mpsc.released.load", Relaxed, "ring_range_in_parts"),
     Caught("mpsc.released.store", Relaxed, "ring_wrap"),
     Caught("mpsc.released.load", Relaxed, "ring_wrap"),
     Caught("mpsc.tail.claim", Relaxed, "ring_claims_of_others"),
@@ -27,12 +33,24 @@ const CAUGHT: &[Caught] = &[
     Caught("mpsc.want.fence", Relaxed, "ring_want_room"),
     Caught("mpsc.release.fence", Relaxed, "ring_want_room"),
     Caught("mpsc.waiting.load", Relaxed, "ring_want_room"),
-    Caught("mpsc.seq.store", Relaxed, "mailbox_reply"),
-    Caught("mpsc.seq.load", Relaxed, "mailbox_reply"),
+    Caught("mpsc.word.store", Relaxed, "mailbox_reply"),
+    Caught("mpsc.word.load", Relaxed, "mailbox_reply"),
     Caught("bell.arm.fence", Relaxed, "mailbox_wake"),
     Caught("bell.ring.fence", Relaxed, "mailbox_wake"),
     Caught("bell.arm.fence", Relaxed, "mailbox_grant"),
     Caught("bell.ring.fence", Relaxed, "mailbox_grant"),
+    Caught("spsc.tail.store", Relaxed, "spsc_singles"),
+    Caught("spsc.tail.load", Relaxed, "spsc_singles"),
+    Caught("spsc.head.store", Relaxed, "spsc_singles"),
+    Caught("spsc.head.load", Relaxed, "spsc_singles"),
+    Caught("spsc.tail.store", Relaxed, "spsc_batches"),
+    Caught("spsc.tail.load", Relaxed, "spsc_batches"),
+    Caught("spsc.head.store", Relaxed, "spsc_batches"),
+    Caught("spsc.head.load", Relaxed, "spsc_batches"),
+    Caught("spsc.head.store", Relaxed, "spsc_batches_full"),
+    Caught("spsc.head.load", Relaxed, "spsc_batches_full"),
+    Caught("bell.arm.fence", Relaxed, "spsc_wake"),
+    Caught("bell.ring.fence", Relaxed, "spsc_wake"),
 ];
 
 /// Sites whose weakening changes nothing that can be seen, each with the model that is run to say so.
@@ -51,14 +69,21 @@ const EQUIVALENT: &[Caught] = &[
 
 #[test]
 fn every_weakened_ordering_is_caught() {
+    println!("{:<22}{:<14}{:<22}", "site", "weakened to", "caught by");
+    let mut survivors = Vec::new();
     for Caught(site, ordering, model) in CAUGHT {
-        assert!(!passes(site, *ordering, model), "{site} {ordering:?} passes {model}");
+        let has_survived = passes(site, *ordering, model);
+        let verdict = if has_survived { "SURVIVED" } else { "" };
+        println!("{site:<22}{:<14}{model:<22}{verdict}", weakened(site, *ordering));
+        survivors.extend(has_survived.then_some((site, ordering, model)));
     }
+    assert!(survivors.is_empty(), "{survivors:?}");
 }
 
 #[test]
 fn orderings_called_equivalent_are_not_told_apart() {
     for Caught(site, ordering, model) in EQUIVALENT {
+        println!("{site:<22}{:<14}equivalent in {model}", weakened(site, *ordering));
         assert!(passes(site, *ordering, model), "{site} {ordering:?} fails {model}: move it to the caught");
     }
 }
@@ -74,7 +99,8 @@ fn models_of_the_table_pass_without_a_mutant() {
 fn every_site_of_the_sources_is_in_the_table() {
     let listed: BTreeSet<_> = CAUGHT.iter().chain(EQUIVALENT).map(|Caught(site, ..)| *site).collect();
     let named = SOURCES.iter().flat_map(|source| source.split('"').skip(1).step_by(2));
-    let named: BTreeSet<_> = named.filter(|s| s.starts_with("mpsc.") || s.starts_with("bell.")).collect();
+    let is_site = |name: &&str| ["bell.", "mpsc.", "spsc."].iter().any(|ring| name.starts_with(ring));
+    let named: BTreeSet<_> = named.filter(is_site).collect();
     assert_eq!(named, listed);
 }
 
@@ -98,7 +124,13 @@ const SOURCES: &[&str] = &[
     include_str!("../../crates/rings/src/mailbox.rs"),
     include_str!("../../crates/rings/src/mpsc.rs"),
     include_str!("../../crates/rings/src/slots.rs"),
+    include_str!("../../crates/rings/src/spsc.rs"),
 ];
+
+/// What a site is weakened to, in words.
+fn weakened(site: &str, ordering: Ordering) -> String {
+    if site.ends_with(".fence") { "no fence".to_owned() } else { format!("{ordering:?}") }
+}
 
 /// Whether the model passes with the site weakened.
 fn passes(site: &str, ordering: Ordering, model: &str) -> bool {

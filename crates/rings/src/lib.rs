@@ -2,7 +2,9 @@
 //!
 //! Each thread owns one [`mailbox::Endpoint`] of a mesh. It is made of an MPSC ring
 //! ([`mpsc`]) that the thread alone empties, and a [`doorbell`] that wakes it when it
-//! sleeps. [`counter`] holds the statistics that one thread writes and others read.
+//! sleeps. [`spsc`] is the ring between exactly two threads. [`snapshot`] is a value that one thread
+//! replaces and all others look at, [`counter`] a number. [`pool`] shares nothing: it is where a thread
+//! keeps bytes.
 //!
 //! ```text
 //!  thread a ──push──► outbox ──flush──► ┌──────────────┐
@@ -18,7 +20,10 @@ pub mod counter;
 pub mod doorbell;
 pub mod mailbox;
 pub mod mpsc;
+pub mod pool;
 mod slots;
+pub mod snapshot;
+pub mod spsc;
 mod sync;
 
 pub use counter::Counter;

@@ -14,11 +14,9 @@
 //!  arm();  if is_empty() { sleep until woken };  disarm()
 //! ```
 
-use crossbeam_utils::CachePadded;
-
 use crate::doorbell::{Doorbell, Wake};
 use crate::mpsc::{Consumer, Lane, Producer, Quota, ring};
-use crate::sync::Arc;
+use crate::sync::{Arc, CachePadded};
 
 /// Items collected for one destination before they are published unasked. A claim of 16 costs about
 /// as much as one of a single item; doubling it gains little and holds the first item back longer.
@@ -132,7 +130,11 @@ impl<T, W: Wake> Endpoint<T, W> {
         let post = &mut self.posts[usize::from(to)];
         match lane {
             Lane::Command => {
-                assert!(post.room() > 0, "{} has no room for a command to {to}", self.index);
+                assert!(
+                    post.producer.has_room(post.commands + 1),
+                    "{} has no room for a command to {to}",
+                    self.index
+                );
                 post.commands += 1;
             }
             Lane::Reply => {}

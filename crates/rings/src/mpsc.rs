@@ -5,25 +5,37 @@
 //!
 //! ```text
 //!   gates, one a producer          slots, a power of two of them
-//!  ┌──────────────────────┐      ┌───────┬───────┬───────┬───────┬───
-//!  │ released commands    │      │ seq 9 │ seq 10│ seq 11│ seq 4 │ ...    seq = position + 1
-//!  │ released replies     │      │ entry │ entry │  ...  │       │        once written
-//!  │ wants room?          │      └───────┴───────┴───────┴───────┴───
-//!  └──────────────────────┘          ▲ head          ▲ tail: next position to claim
-//!                                    └ the consumer's own
+//!  ┌──────────────────────┐      ┌─────────┬────────┬────────┬─────────┬───
+//!  │ released commands    │      │ no. 17, │ no. 17 │ no. 17 │ no. 4,  │
+//!  │ released replies     │      │ 3 items │        │        │ 1 item  │ ...
+//!  │ wants room?          │      │ item    │ item   │ item   │ (empty) │
+//!  └──────────────────────┘      └─────────┴────────┴────────┴─────────┴───
+//!                                  ▲ head                      ▲ tail: next position to claim
+//!                                  └ the consumer's own
 //! ```
+//!
+//! A batch is claimed by one step of `tail`, written, and published as a *range* by one release
+//! store: that of its first slot's word, which has the range's number (its position + 1), its
+//! producer and lane, and how many items there are. The consumer loads that word once and then takes
+//! the items without looking at any shared word. The other slots of the range get its number too, so
+//! that no word is ever older than one lap.
 //!
 //! Who writes what: producers write `tail`, slots and their `wants_room`; the consumer writes
 //! the released counters, once a drain, and takes `wants_room`. It never writes to a slot.
 //!
-//! Why a claimed slot is free. Producer `j` has claimed at most `released[j] + quota[j]` items,
-//! by the counter it saw before its claim. Summed up over all claims before mine, position
+//! Reservation needs no call: room that a producer has seen stays its own until it pushes, since
+//! nobody else draws on its quota, and a reply slot is set aside by not asking more than
+//! [`Quota::replies`] requests at a time. So whoever looked first finds its slots, whenever it pushes.
+//!
+//! Why a claimed slot is free. Producer `j` has claimed at most `released[j] + quota[j]` items, by
+//! the counter it saw before its claim (any earlier value bounds it too, so it keeps the last one and
+//! looks again only when that one leaves no room). Summed up over all claims before mine, position
 //! `tail - capacity` was popped before one of these counters was stored. Each claim is an
 //! acquire-release step on `tail`, so my claim has seen whatever the claims before it had seen:
 //! the pop of the entry whose slot I overwrite happened before my write.
 #![allow(unsafe_code, reason = "slots are written and read through raw cells; each access states its owner")]
 
-use crate::slots::{Entry, Gate, Shared};
+use crate::slots::{Gate, Range, Shared, at, publish_range};
 use crate::sync::{Arc, AtomicUsize, Ordering, fence, ord, panicking};
 
 /// Producers of one ring. One a thread of the process is far below it; a mesh has the square of it
@@ -74,10 +86,14 @@ pub fn ring<T>(quotas: &[Quota]) -> (Vec<Producer<T>>, Consumer<T>) {
         index,
         quota,
         pushed: Tally::default(),
+        limit: Tally { commands: quota.commands, replies: quota.replies },
     });
     let producers = producers.collect();
     let consumer = Consumer {
         head: 0,
+        range: Range { producer: 0, lane: Lane::Command, items: 0 },
+        range_end: 0,
+        settled: 0,
         popped: vec![Popped::default(); quotas.len()].into_boxed_slice(),
         unreleased: Vec::with_capacity(quotas.len()),
         shared,
@@ -92,6 +108,8 @@ pub struct Producer<T> {
     index: u16,
     quota: Quota,
     pushed: Tally,
+    /// How far `pushed` may go: the released counters as they were last looked at, plus the quota.
+    limit: Tally,
 }
 
 impl<T> Producer<T> {
@@ -132,52 +150,130 @@ impl<T> Producer<T> {
         self.gate().wants_room.load(ord("mpsc.waiting.load", Ordering::Acquire))
     }
 
+    /// Whether there is [`room`](Self::room) for so many commands. Looks at what the consumer says only
+    /// if there was not enough when it last looked.
+    #[must_use]
+    #[inline]
+    pub fn has_room(&mut self, commands: usize) -> bool {
+        self.pushed.commands + commands <= self.limit.commands || {
+            self.look_at_releases();
+            self.pushed.commands + commands <= self.limit.commands
+        }
+    }
+
+    /// Pushes one item. The consumer is not woken: that is the caller's part, afterwards.
+    ///
+    /// # Panics
+    /// If the quota of the lane has no room for it; nothing was pushed then.
+    #[inline]
+    pub fn push(&mut self, lane: Lane, item: T) {
+        self.claim_quota(lane, 1);
+        let slots = &*self.shared.slots;
+        let start = self.claim(1);
+        let slot = at(slots, start);
+        // SAFETY: `start` is claimed, and written here alone.
+        unsafe { slot.write(item) };
+        slot.publish(start, Range { producer: self.index, lane, items: 1 });
+    }
+
     /// Pushes all items with one claim, in their order and with nothing in between, and leaves the
-    /// vector empty. The consumer is not woken: that is the caller's part, afterwards.
+    /// vector empty. They become visible at once, or part by part where the lane changes. The consumer
+    /// is not woken: that is the caller's part, afterwards.
     ///
     /// # Panics
     /// If the quota of a lane has no room for them; nothing was pushed then.
     pub fn push_batch(&mut self, items: &mut Vec<(Lane, T)>) {
-        let commands = items.iter().filter(|(lane, _)| *lane == Lane::Command).count();
-        let replies = items.len() - commands;
         if items.is_empty() {
             return;
         }
-        self.claim_quota(commands, replies);
-        // Partner: the same operation of the other producers. Acquire: I see the releases that they
-        // saw. Release: they see mine. The module's doc says why both are needed.
-        let start = self.shared.tail.fetch_add(items.len(), ord("mpsc.tail.claim", Ordering::AcqRel));
+        let replies = items.iter().filter(|(lane, _)| *lane == Lane::Reply).count();
+        self.check_quota(Lane::Command, items.len() - replies);
+        self.check_quota(Lane::Reply, replies);
+        self.pushed.commands += items.len() - replies;
+        self.pushed.replies += replies;
+        let mut start = self.claim(items.len());
+        let mut items = items.drain(..);
         // Nothing from here on can panic: a claimed slot that stays empty would stop the ring for good.
-        for (position, (lane, item)) in (start..).zip(items.drain(..)) {
-            let slot = self.shared.slot(position);
-            slot.entry.with_mut(|entry| {
-                // SAFETY: this position was claimed by this call alone, and the entry of the lap before
-                // was moved out before (module's doc), so the place is ours and holds no value.
-                unsafe { (*entry).write(Entry { producer: self.index, lane, item }) };
-            });
-            // Partner: the load in `Shared::published`. Hands the entry to the consumer.
-            slot.seq.store(position + 1, ord("mpsc.seq.store", Ordering::Release));
+        while let Some(&(lane, _)) = items.as_slice().first() {
+            let run = items.as_slice().iter().take_while(|(other, _)| *other == lane).count();
+            start += self.write_range(start, lane, run, items.by_ref().map(|(_, item)| item));
         }
     }
 
-    /// Counts the items as pushed. This check is what the soundness of the slots rests on, so it is
-    /// not for debug builds only.
-    fn claim_quota(&mut self, commands: usize, replies: usize) {
-        let pushed =
-            Tally { commands: self.pushed.commands + commands, replies: self.pushed.replies + replies };
-        let gate = self.gate();
-        // A lane that nothing is pushed to needs no look at its counter.
-        assert!(
-            commands == 0 || pushed.commands - released(&gate.commands) <= self.quota.commands,
-            "producer {} pushes {commands} commands without room",
-            self.index
-        );
-        assert!(
-            replies == 0 || pushed.replies - released(&gate.replies) <= self.quota.replies,
-            "producer {} pushes {replies} replies that nobody set a slot aside for",
-            self.index
-        );
-        self.pushed = pushed;
+    /// Pushes all items of one lane, as [`push_batch`](Self::push_batch) does.
+    ///
+    /// # Panics
+    /// If the quota of the lane has no room for them; nothing was pushed then.
+    #[inline]
+    pub fn push_all(&mut self, lane: Lane, items: &mut Vec<T>) {
+        if items.is_empty() {
+            return;
+        }
+        self.claim_quota(lane, items.len());
+        let mut start = self.claim(items.len());
+        let mut items = items.drain(..);
+        // As above: nothing from here on can panic.
+        while items.len() > 0 {
+            start += self.write_range(start, lane, items.len(), items.by_ref());
+        }
+    }
+
+    /// Writes and publishes a range of `count` items, or of as many as one range can have, and returns
+    /// how many. The positions are claimed, and there are as many items.
+    #[inline]
+    fn write_range(
+        &self,
+        start: usize,
+        lane: Lane,
+        count: usize,
+        mut items: impl Iterator<Item = T>,
+    ) -> usize {
+        let count = count.min(Range::ITEMS_MAX);
+        let range = Range { producer: self.index, lane, items: count as u16 };
+        // SAFETY: the positions are claimed, and there are as many items.
+        unsafe { publish_range(&self.shared.slots, start, range, &mut items) };
+        count
+    }
+
+    /// Takes the next `count` positions, which are within the quota, and returns the first.
+    #[inline]
+    fn claim(&self, count: usize) -> usize {
+        // Partner: the same operation of the other producers. Acquire: I see the releases that they
+        // saw. Release: they see mine. The module's doc says why both are needed.
+        self.shared.tail.fetch_add(count, ord("mpsc.tail.claim", Ordering::AcqRel))
+    }
+
+    /// Counts items as pushed.
+    #[inline]
+    fn claim_quota(&mut self, lane: Lane, items: usize) {
+        self.check_quota(lane, items);
+        match lane {
+            Lane::Command => self.pushed.commands += items,
+            Lane::Reply => self.pushed.replies += items,
+        }
+    }
+
+    /// This check is what the soundness of the slots rests on, so it is not for debug builds only.
+    #[inline]
+    fn check_quota(&mut self, lane: Lane, items: usize) {
+        let fits = |producer: &Self| match lane {
+            Lane::Command => producer.pushed.commands + items <= producer.limit.commands,
+            Lane::Reply => producer.pushed.replies + items <= producer.limit.replies,
+        };
+        if fits(self) {
+            return;
+        }
+        self.look_at_releases();
+        assert!(fits(self), "producer {} pushes {items} of lane {lane:?} without room", self.index);
+    }
+
+    /// Brings `limit` up to date.
+    #[cold]
+    fn look_at_releases(&mut self) {
+        let commands = released(&self.gate().commands) + self.quota.commands;
+        let replies = released(&self.gate().replies) + self.quota.replies;
+        debug_assert!(commands >= self.limit.commands && replies >= self.limit.replies);
+        self.limit = Tally { commands, replies };
     }
 
     fn gate(&self) -> &Gate {
@@ -200,8 +296,14 @@ pub struct Consumer<T> {
     shared: Arc<Shared<T>>,
     /// The position to pop next. All before it are popped.
     head: usize,
+    /// The range that `head` is in, or has come to the end of; it does not start here.
+    range: Range,
+    /// Where it ends.
+    range_end: usize,
+    /// All pops before this position are in `popped`; those from here to `head` are of `range`.
+    settled: usize,
     popped: Box<[Popped]>,
-    /// Producers with pops that their gate does not show yet, each once.
+    /// Producers with pops in `popped` that their gate does not show yet, each once.
     unreleased: Vec<u16>,
 }
 
@@ -210,35 +312,46 @@ impl<T> Consumer<T> {
     /// the order of its pushes.
     #[inline]
     pub fn pop(&mut self) -> Option<(u16, T)> {
-        if !self.shared.published(self.head, ord("mpsc.seq.load", Ordering::Acquire)) {
-            return None;
+        if self.head == self.range_end {
+            let range = at(&self.shared.slots, self.head).published(self.head)?;
+            self.settle();
+            self.range_end = self.head + usize::from(range.items);
+            self.range = range;
         }
-        let slot = self.shared.slot(self.head);
-        // SAFETY: the slot's number says that its entry is written for this position, and no producer
-        // touches it again before this pop is released. `head` moves on, so it is moved out once.
-        let Entry { producer, lane, item } = slot.entry.with(|entry| unsafe { (*entry).assume_init_read() });
+        // SAFETY: the position is in a published range, and `head` moves on.
+        let item = unsafe { at(&self.shared.slots, self.head).read() };
         self.head += 1;
-        let popped = &mut self.popped[usize::from(producer)];
-        match lane {
+        Some((self.range.producer, item))
+    }
+
+    /// Counts what was popped of the range.
+    #[inline]
+    fn settle(&mut self) {
+        let count = self.head - self.settled;
+        if count == 0 {
+            return;
+        }
+        self.settled = self.head;
+        let popped = &mut self.popped[usize::from(self.range.producer)];
+        match self.range.lane {
             Lane::Command => {
-                popped.tally.commands += 1;
+                popped.tally.commands += count;
                 popped.gives_room = true;
             }
-            Lane::Reply => popped.tally.replies += 1,
+            Lane::Reply => popped.tally.replies += count,
         }
         if !popped.unreleased {
             popped.unreleased = true;
-            self.unreleased.push(producer);
+            self.unreleased.push(self.range.producer);
         }
-        Some((producer, item))
     }
 
     /// Whether there is nothing to pop. To be asked between arming a doorbell and sleeping.
     #[must_use]
     #[inline]
     pub fn is_empty(&self) -> bool {
-        // Relaxed: the answer lets nobody read an entry. Before a sleep, the doorbell's fence orders it.
-        !self.shared.published(self.head, Ordering::Relaxed)
+        // Before a sleep, the doorbell's fence orders this look.
+        self.head == self.range_end && !at(&self.shared.slots, self.head).has_published(self.head)
     }
 
     /// Whether pops wait to be released. A consumer that sleeps on them may never be woken, since its
@@ -246,17 +359,21 @@ impl<T> Consumer<T> {
     #[must_use]
     #[inline]
     pub fn has_unreleased(&self) -> bool {
-        !self.unreleased.is_empty()
+        self.head != self.settled || !self.unreleased.is_empty()
     }
 
     /// Gives the room of what was popped back to the producers, and names to `wake` each of them that
     /// [wanted room](Producer::want_room) and has some. To be called once after a drain: it costs a
     /// store for each producer popped from, and one fence.
     pub fn release(&mut self, mut wake: impl FnMut(u16)) {
+        self.settle();
         if self.unreleased.is_empty() {
             return;
         }
-        debug_assert_eq!(self.head, self.popped.iter().map(|p| p.tally.commands + p.tally.replies).sum());
+        debug_assert_eq!(
+            self.head,
+            self.popped.iter().map(|p| p.tally.commands + p.tally.replies).sum::<usize>()
+        );
         for &producer in &self.unreleased {
             let gate = &self.shared.gates[usize::from(producer)];
             let popped = &mut self.popped[usize::from(producer)];

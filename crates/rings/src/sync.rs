@@ -8,6 +8,10 @@
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
+/// Keeps what it wraps on cache lines of its own. It comes from here so that a bench can include the
+/// sources without the padding.
+pub(crate) use crossbeam_utils::CachePadded;
+
 /// The ordering of the site, as written.
 #[inline(always)]
 pub(crate) const fn ord(_site: &'static str, ordering: Ordering) -> Ordering {
@@ -18,6 +22,18 @@ pub(crate) const fn ord(_site: &'static str, ordering: Ordering) -> Ordering {
 #[inline(always)]
 pub(crate) fn fence(_site: &'static str, ordering: Ordering) {
     std::sync::atomic::fence(ordering);
+}
+
+/// Puts `then` off until everyone who is pinned has let go.
+///
+/// # Safety
+/// As for `Guard::defer_unchecked`: any thread may run it, once no participant is left that was pinned
+/// when this was called.
+#[inline(always)]
+#[allow(unsafe_code, reason = "passes its caller's promise on")]
+pub(crate) unsafe fn defer(_site: &'static str, guard: &crossbeam_epoch::Guard, then: impl FnOnce()) {
+    // SAFETY: the caller's.
+    unsafe { guard.defer_unchecked(then) };
 }
 
 /// Whether a `Drop` must keep away from shared state. Only a model checker says so: it

@@ -2,9 +2,19 @@
 
 use std::collections::VecDeque;
 
-use multibeam_rings::mpsc::ring;
+use multibeam_rings::mpsc::{Producer, ring};
 use multibeam_rings::{Lane, Quota};
 use proptest::prelude::*;
+
+#[derive(Debug, Clone, Copy)]
+enum How {
+    OneByOne,
+    LaneByLane,
+    /// In one batch, the lanes one behind the other.
+    Sorted,
+    /// In one batch, with as many changes of the lane as can be.
+    Mixed,
+}
 
 #[derive(Debug, Clone)]
 enum Step {
@@ -13,6 +23,7 @@ enum Step {
         by: usize,
         commands: usize,
         replies: usize,
+        how: How,
     },
     Pop {
         count: usize,
@@ -24,9 +35,10 @@ enum Step {
 }
 
 fn step() -> impl Strategy<Value = Step> {
+    let how = prop::sample::select(vec![How::OneByOne, How::LaneByLane, How::Sorted, How::Mixed]);
     prop_oneof![
-        4 => (any::<usize>(), 0..4_usize, 0..3_usize)
-            .prop_map(|(by, commands, replies)| Step::Push { by, commands, replies }),
+        4 => (any::<usize>(), 0..5_usize, 0..4_usize, how)
+            .prop_map(|(by, commands, replies, how)| Step::Push { by, commands, replies, how }),
         3 => (1..8_usize).prop_map(|count| Step::Pop { count }),
         2 => Just(Step::Release),
         1 => any::<usize>().prop_map(|by| Step::WantRoom { by }),
@@ -47,6 +59,23 @@ struct Account {
     wants: bool,
 }
 
+fn push(producer: &mut Producer<u64>, how: How, mut batch: Vec<(Lane, u64)>) {
+    match how {
+        How::OneByOne => batch.drain(..).for_each(|(lane, item)| producer.push(lane, item)),
+        How::LaneByLane => {
+            for of_lane in batch.chunk_by(|(one, _), (other, _)| one == other) {
+                let mut items = of_lane.iter().map(|&(_, item)| item).collect();
+                producer.push_all(of_lane[0].0, &mut items);
+                assert!(items.is_empty());
+            }
+        }
+        How::Sorted | How::Mixed => {
+            producer.push_batch(&mut batch);
+            assert!(batch.is_empty());
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
@@ -62,20 +91,26 @@ proptest! {
         let mut next_item = 0;
         for step in steps {
             match step {
-                Step::Push { by, commands, replies } => {
+                Step::Push { by, commands, replies, how } => {
                     let by = by % quotas.len();
                     let account = &mut accounts[by];
                     let commands = commands.min(quotas[by].commands - account.commands);
                     let replies = replies.min(quotas[by].replies - account.replies);
                     account.commands += commands;
                     account.replies += replies;
-                    let lanes = std::iter::repeat_n(Lane::Reply, replies)
-                        .chain(std::iter::repeat_n(Lane::Command, commands));
-                    let mut batch: Vec<_> = lanes.zip(next_item..).collect();
+                    prop_assert!(producers[by].has_room(commands));
+                    let mut lanes = vec![Lane::Reply; replies];
+                    lanes.resize(replies + commands, Lane::Command);
+                    if matches!(how, How::Mixed) {
+                        lanes = (0..commands.max(replies))
+                            .flat_map(|at| [(at < commands, Lane::Command), (at < replies, Lane::Reply)])
+                            .filter_map(|(is_there, lane)| is_there.then_some(lane))
+                            .collect();
+                    }
+                    let batch: Vec<_> = lanes.into_iter().zip(next_item..).collect();
                     next_item += batch.len() as u64;
                     queue.extend(batch.iter().map(|&(lane, item)| (by, lane, item)));
-                    producers[by].push_batch(&mut batch);
-                    prop_assert!(batch.is_empty());
+                    push(&mut producers[by], how, batch);
                 }
                 Step::Pop { count } => {
                     for _ in 0..count {
@@ -138,6 +173,29 @@ fn popped_reply_answers_no_wish() {
 }
 
 #[test]
+fn batch_longer_than_a_range_is_pushed_in_parts() {
+    const ITEMS: usize = 100_000;
+    let (mut producers, mut consumer) = ring(&[Quota { commands: ITEMS, replies: 0 }]);
+    for lap in 0..3 {
+        producers[0].push_all(Lane::Command, &mut (lap..lap + ITEMS).collect());
+        assert!(!producers[0].has_room(1));
+        for expected in lap..lap + ITEMS {
+            assert_eq!(consumer.pop(), Some((0, expected)));
+        }
+        assert_eq!(consumer.pop(), None);
+        consumer.release(|_| unreachable!("nobody wanted room"));
+        assert!(producers[0].has_room(ITEMS));
+    }
+}
+
+#[test]
+#[should_panic(expected = "without room")]
+fn single_command_beyond_the_quota_panics() {
+    let (mut producers, _consumer) = ring(&[QUOTA, QUOTA]);
+    (0..3).for_each(|item| producers[1].push(Lane::Command, item));
+}
+
+#[test]
 #[should_panic(expected = "without room")]
 fn command_beyond_the_quota_panics() {
     let (mut producers, _consumer) = ring(&[QUOTA, QUOTA]);
@@ -145,7 +203,7 @@ fn command_beyond_the_quota_panics() {
 }
 
 #[test]
-#[should_panic(expected = "nobody set a slot aside")]
+#[should_panic(expected = "lane Reply without room")]
 fn reply_beyond_the_quota_panics() {
     let (mut producers, mut consumer) = ring(&[QUOTA, QUOTA]);
     producers[0].push_batch(&mut vec![(Lane::Reply, 1)]);

@@ -1,4 +1,4 @@
-//! Models of one ring, driven by its producers and its consumer directly.
+//! Models of one MPSC ring, driven by its producers and its consumer directly.
 
 use loom::sync::Arc;
 use loom::thread;
@@ -70,6 +70,67 @@ pub(crate) fn batches() {
         seen.extend(consumer.pop());
     }
     a.join().expect("a");
+    b.join().expect("b");
+    expect_rest(&mut consumer, seen, [&[1, 2], &[1, 2]]);
+}
+
+/// Two producers push one item each, without a batch, over the entries of the lap before.
+pub(crate) fn singles() {
+    let (mut a, mut b, mut consumer) = two_producers([ONE, ONE]);
+    a.push(Lane::Command, 0);
+    b.push(Lane::Command, 0);
+    while consumer.pop().is_some() {}
+    consumer.release(|_| unreachable!("nobody wanted room"));
+    let a = thread::spawn(move || a.push(Lane::Command, 1));
+    let b = thread::spawn(move || b.push(Lane::Command, 1));
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        seen.extend(consumer.pop());
+    }
+    a.join().expect("a");
+    b.join().expect("b");
+    expect_rest(&mut consumer, seen, [&[1], &[1]]);
+}
+
+/// The consumer releases a part of a range while it still takes the rest: a producer then writes to the
+/// first slot of the range, with a range that is longer.
+pub(crate) fn range_in_parts() {
+    let (mut a, mut b, mut consumer) = two_producers([TWO, TWO]);
+    a.push_all(Lane::Command, &mut vec![1, 2]);
+    b.push_all(Lane::Command, &mut vec![1, 2]);
+    assert_eq!(consumer.pop(), Some((0, 1)));
+    let a = thread::spawn(move || {
+        let room = a.room();
+        assert!(room <= 2);
+        a.push_all(Lane::Command, &mut [3, 4][..room].to_vec());
+        room
+    });
+    let mut seen = vec![(0, 1)];
+    for _ in 0..2 {
+        consumer.release(|_| unreachable!("nobody wanted room"));
+        seen.extend(consumer.pop());
+    }
+    consumer.release(|_| unreachable!("nobody wanted room"));
+    let pushed = a.join().expect("a");
+    expect_rest(&mut consumer, seen, [&[1, 2, 3, 4][..2 + pushed], &[1, 2]]);
+}
+
+/// A batch of both lanes is claimed at once and published in parts; each lane gets its own room back.
+pub(crate) fn lanes_of_a_batch() {
+    let quota = Quota { commands: 1, replies: 1 };
+    let (mut a, mut b, mut consumer) = two_producers([quota, quota]);
+    let fill = |producer: &mut Producer<u32>| {
+        producer.push_batch(&mut vec![(Lane::Reply, 1), (Lane::Command, 2)]);
+    };
+    fill(&mut a);
+    let b = thread::spawn(move || fill(&mut b));
+    let mut seen = vec![consumer.pop().expect("pushed before")];
+    consumer.release(|_| unreachable!("nobody wanted room"));
+    assert_eq!(a.room(), 0, "a reply gives no room for commands");
+    seen.extend(consumer.pop());
+    consumer.release(|_| unreachable!("nobody wanted room"));
+    assert_eq!(a.room(), 1);
+    seen.extend(consumer.pop());
     b.join().expect("b");
     expect_rest(&mut consumer, seen, [&[1, 2], &[1, 2]]);
 }
