@@ -11,6 +11,7 @@ pub use limits::{Limit, LimitsFile};
 use crate::event_loop::LoopLimits;
 use multibeam_proto::ShardConfig;
 use multibeam_rings::mpsc::CAPACITY_MAX;
+use multibeam_rings::pool::Pages;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -125,6 +126,7 @@ impl NodeConfig {
         environment: impl Fn(&str) -> Option<OsString>,
     ) -> Result<Self, ConfigError> {
         let mut config = Self::with_data_dir(data_dir_default(environment));
+        config.limits.pages = Pages::Huge;
         if let Some(path) = path {
             file::read(path)?.apply(path, &mut config)?;
         }

@@ -26,6 +26,9 @@ use crate::metrics::ShardMetrics;
 use connections::{Connections, Flags};
 use multibeam_proto::planted::{self, Bug};
 use multibeam_proto::{Shard, ShardId, Staged, Stat, Time};
+use multibeam_rings::pool::{BUFFER_BYTES_MAX, Buffer, Pages, Pool, bytes_reserved};
+use multibeam_wire::HEADER_BYTES;
+use multibeam_wire::limits::PAYLOAD_BYTES_MAX;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,8 +58,11 @@ pub struct LoopLimits {
     pub connections_max: usize,
     /// Connections beyond that, which are being told so.
     pub refusals_max: usize,
-    /// Bytes of half-received frames of all connections.
+    /// Bytes reserved for half-received frames of all connections: each counts with its buffer, which is
+    /// less than twice as long, and 68 bytes at least.
     pub parked_bytes_max: usize,
+    /// What the memory of buffers is asked to be made of.
+    pub pages: Pages,
     /// Bytes read and thrown away after BYE.
     pub linger_bytes_max: usize,
     /// Time for a numbered close to reach its peer.
@@ -83,6 +89,7 @@ impl Default for LoopLimits {
             connections_max: 1_000_000,
             refusals_max: 256,
             parked_bytes_max: 256 * 1024 * 1024,
+            pages: Pages::Normal,
             linger_bytes_max: 64 * 1024,
             linger: Duration::from_secs(1),
             accept_retry: Duration::from_millis(100),
@@ -134,8 +141,9 @@ pub struct Loop<K: Kernel> {
     staged_frames: Vec<Staged>,
     events: Vec<Event>,
     due: Vec<u32>,
-    scratch: Vec<u8>,
-    parked_bytes: usize,
+    buffers: Pool,
+    /// A frame short of its last byte, and a read behind it.
+    scratch: Buffer,
     closed: Vec<u64>,
     awake: u64,
     threads: usize,
@@ -143,6 +151,9 @@ pub struct Loop<K: Kernel> {
 
 impl<K: Kernel> Loop<K> {
     /// A loop without connections. `metrics` is where its numbers appear to others.
+    ///
+    /// # Panics
+    /// If a budget is 0, `read_chunk` too large for a buffer, or the system has no memory for one.
     #[must_use]
     pub fn new(kernel: K, shard: Shard, limits: LoopLimits, metrics: Arc<ShardMetrics>) -> Self {
         assert!(
@@ -152,6 +163,12 @@ impl<K: Kernel> Loop<K> {
                 && limits.stage_bytes > 0
         );
         assert!(limits.accept_budget > 0 && limits.send_budget > 0 && limits.command_budget > 0);
+        let scratch_bytes = HEADER_BYTES + PAYLOAD_BYTES_MAX + limits.read_chunk;
+        let Some(scratch_reserved) = bytes_reserved(scratch_bytes) else {
+            panic!("a read of {} bytes: with a frame, no more than {BUFFER_BYTES_MAX}", limits.read_chunk)
+        };
+        let mut buffers = Pool::new(limits.parked_bytes_max + scratch_reserved, limits.pages);
+        let scratch = buffers.take(scratch_bytes).expect("memory for the first buffer");
         let threads = shard.threads();
         Self {
             kernel,
@@ -170,8 +187,8 @@ impl<K: Kernel> Loop<K> {
             staged_frames: Vec::new(),
             events: Vec::new(),
             due: Vec::new(),
-            scratch: Vec::new(),
-            parked_bytes: 0,
+            buffers,
+            scratch,
             closed: vec![0; CloseReason::ALL.len()],
             awake: 0,
             threads,
@@ -276,7 +293,7 @@ impl<K: Kernel> Loop<K> {
         if !connection.flags.has(Flags::OPEN) {
             return;
         }
-        let parked = !connection.parked.is_empty() && connection.parked.len() >= connection.parked_needed;
+        let parked = connection.is_parked_whole();
         let readable = connection.flags.has(Flags::READABLE) && !connection.flags.has(Flags::ENDED);
         if (readable || parked)
             && !connection.flags.has(Flags::READ_QUEUED)
@@ -344,6 +361,7 @@ impl<K: Kernel> Loop<K> {
 
     fn next_turn(&mut self, now: Time) -> Next {
         if self.stop_at.is_some() && self.connections.open() == 0 {
+            assert_eq!(self.parked_bytes(), 0, "buffers of connections that are gone");
             return Next::Done;
         }
         if self.more_work(now) {
@@ -386,7 +404,7 @@ impl<K: Kernel> Loop<K> {
     /// Numbers for others: when there is time, and at least once in 64 turns.
     fn publish_stats(&mut self) {
         if self.awake.is_multiple_of(64) {
-            let parked = self.parked_bytes as u64;
+            let parked = self.parked_bytes() as u64;
             let awake = self.awake;
             let stats = self.shard.stats();
             stats.set(Stat::ParkedBytes, parked);

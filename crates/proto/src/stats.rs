@@ -55,7 +55,7 @@ stats! {
     Topics "topics" Gauge,
     /// Subscriptions held.
     Subscriptions "subscriptions" Gauge,
-    /// Bytes kept of half-received frames.
+    /// Bytes reserved for half-received frames.
     ParkedBytes "parked_bytes" Gauge,
     /// Connections accepted.
     Accepted "accepted" Count,

@@ -122,7 +122,8 @@ limits! {
     ring_replies: 1 to 65_536 => shard.ring_replies;
     /// Connections of one shard.
     connections_per_shard_max: 1 to 16_777_216 => limits.connections_max;
-    /// Bytes that one shard keeps of half-received frames.
+    /// Bytes that one shard reserves for half-received frames. Each counts less than twice its
+    /// length, and 68 bytes at least.
     parked_bytes_per_shard_max: 131_072 to 68_719_476_736 => limits.parked_bytes_max;
     /// Bytes discarded of a connection that was told why it is closed, before it is cut.
     linger_bytes_max: 1 to 16_777_216 => limits.linger_bytes_max;

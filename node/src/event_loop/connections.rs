@@ -2,6 +2,7 @@
 
 use crate::kernel::Token;
 use multibeam_proto::{ConnectionId, Time};
+use multibeam_rings::pool::Buffer;
 
 /// What a slot is doing; a set of flags.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,7 +59,7 @@ pub(super) struct Connection {
     pub(super) generation: u32,
     pub(super) flags: Flags,
     /// Received bytes that wait for the rest of their frame, or for the session to resume.
-    pub(super) parked: Vec<u8>,
+    pub(super) parked: Option<Buffer>,
     /// Parked bytes that are worth another look; 0 while a stall lasts.
     pub(super) parked_needed: usize,
     /// Rest of a half-written frame, from `tail_at` on.
@@ -69,9 +70,22 @@ pub(super) struct Connection {
     pub(super) retry_at: Option<Time>,
 }
 
+// There may be a million of these in a shard.
+const _: () = assert!(size_of::<Connection>() <= 96);
+
 impl Connection {
     pub(super) fn tail(&self) -> &[u8] {
         &self.tail[self.tail_at..]
+    }
+
+    /// Bytes parked.
+    pub(super) fn parked_len(&self) -> usize {
+        self.parked.as_ref().map_or(0, Buffer::len)
+    }
+
+    /// Whether what is parked is worth another look.
+    pub(super) fn is_parked_whole(&self) -> bool {
+        self.parked.is_some() && self.parked_len() >= self.parked_needed
     }
 }
 

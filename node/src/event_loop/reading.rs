@@ -6,7 +6,9 @@ use crate::close::CloseReason;
 use crate::kernel::{Errno, Kernel};
 use multibeam_proto::planted::{self, Bug};
 use multibeam_proto::{Stat, Time};
+use multibeam_rings::pool::bytes_reserved;
 use multibeam_wire::CloseCode;
+use std::ops::Range;
 
 /// How a visit to one connection goes on.
 enum Visit {
@@ -35,7 +37,7 @@ impl<K: Kernel> Loop<K> {
             if self.shard.stalled(self.connections.id(slot)).is_some() {
                 break;
             }
-            if self.parked_is_whole(slot) {
+            if self.connections.slots[slot as usize].is_parked_whole() {
                 self.hand_over(slot, 0, now);
                 if !self.connections.slots[slot as usize].flags.has(Flags::OPEN) {
                     return;
@@ -64,20 +66,14 @@ impl<K: Kernel> Loop<K> {
         self.look_at(slot, now);
     }
 
-    fn parked_is_whole(&self, slot: u32) -> bool {
-        let connection = &self.connections.slots[slot as usize];
-        !connection.parked.is_empty() && connection.parked.len() >= connection.parked_needed
-    }
-
     fn read_chunk(&mut self, slot: u32, budget: &mut usize, now: Time) -> Visit {
-        let parked = self.connections.slots[slot as usize].parked.len();
+        let parked = self.connections.slots[slot as usize].parked_len();
         let chunk = self.limits.read_chunk.min(*budget);
-        if self.scratch.len() < parked + chunk {
-            self.scratch.resize(parked + chunk, 0);
-        }
+        // It fits: what is parked is less than a frame, or it would have been handed over.
+        self.buffers.set_len(&mut self.scratch, parked + chunk);
         let Some(sock) = &self.connections.socks[slot as usize] else { return Visit::Over };
         let flags = &mut self.connections.slots[slot as usize].flags;
-        match self.kernel.read(sock, &mut self.scratch[parked..parked + chunk]) {
+        match self.kernel.read(sock, &mut self.buffers.bytes_mut(&mut self.scratch)[parked..]) {
             Ok(0) => {
                 flags.set(Flags::ENDED);
                 self.peer_ended(slot, now);
@@ -122,36 +118,52 @@ impl<K: Kernel> Loop<K> {
     fn hand_over(&mut self, slot: u32, count: usize, now: Time) {
         let id = self.connections.id(slot);
         let connection = &mut self.connections.slots[slot as usize];
-        let parked = connection.parked.len();
-        if self.scratch.len() < parked {
-            self.scratch.resize(parked, 0);
+        let parked = connection.parked_len();
+        if let Some(buffer) = &connection.parked {
+            self.buffers.copy(buffer, 0..parked, &mut self.scratch);
         }
-        self.scratch[..parked].copy_from_slice(&connection.parked);
-        let bytes = &self.scratch[..parked + count];
-        let received = self.shard.received(id, bytes, now);
-        let rest = &bytes[received.used..];
+        self.buffers.set_len(&mut self.scratch, parked + count);
+        let received = self.shard.received(id, self.buffers.bytes(&self.scratch), now);
         if let Some(closing) = &mut connection.closing {
             closing.discarded += count;
         }
-        self.parked_bytes = self.parked_bytes - parked + rest.len();
-        if rest.is_empty() {
-            // An idle connection owns no buffer.
-            connection.parked = Vec::new();
-        } else {
-            connection.parked.clear();
-            connection.parked.extend_from_slice(rest);
-        }
         connection.parked_needed = received.needed;
-        if self.parked_bytes > self.limits.parked_bytes_max {
+        if !self.park(slot, received.used..parked + count) {
             self.shard.close(id, CloseCode::MemoryMax);
-            self.unpark(slot);
         }
+    }
+
+    /// Keeps that part of the scratch area for the connection, and nothing else of it. False: there is
+    /// no memory for it, and nothing is kept.
+    fn park(&mut self, slot: u32, rest: Range<usize>) -> bool {
+        let parked = &mut self.connections.slots[slot as usize].parked;
+        let suits = |buffer| Some(self.buffers.capacity(buffer)) == bytes_reserved(rest.len());
+        // An idle connection owns no buffer.
+        if rest.is_empty() || !parked.as_ref().is_some_and(suits) {
+            if let Some(buffer) = parked.take() {
+                self.buffers.give(buffer);
+            }
+            if !rest.is_empty() {
+                *parked = self.buffers.take(rest.len());
+            }
+        }
+        match parked {
+            Some(buffer) => self.buffers.copy(&self.scratch, rest, buffer),
+            None => return rest.is_empty(),
+        }
+        true
     }
 
     /// Throws away what is parked.
     pub(super) fn unpark(&mut self, slot: u32) {
-        let parked = std::mem::take(&mut self.connections.slots[slot as usize].parked);
-        self.parked_bytes -= parked.len();
+        if let Some(buffer) = self.connections.slots[slot as usize].parked.take() {
+            self.buffers.give(buffer);
+        }
+    }
+
+    /// Bytes reserved for what is parked.
+    pub(super) fn parked_bytes(&self) -> usize {
+        self.buffers.reserved() - self.buffers.capacity(&self.scratch)
     }
 
     fn peer_ended(&mut self, slot: u32, now: Time) {
