@@ -27,3 +27,18 @@ fn event_loop_corpus() {
 fn client_frame_corpus() {
     replay("client_frame", multibeam_fuzz::client_frame);
 }
+
+#[test]
+fn peer_frame_corpus() {
+    replay("peer_frame", multibeam_fuzz::peer_frame);
+}
+
+#[test]
+fn chunked_decoder_corpus() {
+    replay("chunked_decoder", multibeam_fuzz::chunked_decoder);
+}
+
+#[test]
+fn compact_corpus() {
+    replay("compact", multibeam_fuzz::compact);
+}

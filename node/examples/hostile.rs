@@ -16,7 +16,7 @@ mod node_process;
 mod wire_client;
 
 use multibeam_client::{Client, Config, Event, Start, TcpConnector};
-use multibeam_wire::{CloseCode, Direction, FrameType, HEADER_BYTES, Header, Inbound, Payload, Seq};
+use multibeam_wire::{Bye, CloseCode, Direction, FrameType, HEADER_BYTES, Header, Inbound, Payload, Seq};
 use node_process::NodeProcess;
 use std::io;
 use std::net::SocketAddr;
@@ -159,7 +159,7 @@ fn skipped() -> Vec<u8> {
 
 fn early_ack() -> Vec<u8> {
     let mut out = Vec::new();
-    Payload::Ack.encode(Seq(0), Seq(77), 64, &mut out);
+    Payload::ACK.encode(Seq(0), Seq(77), 64, &mut out);
     out
 }
 
@@ -245,7 +245,7 @@ async fn until_bye(server: SocketAddr, bytes: &[u8]) -> io::Result<u16> {
             count => inbound.push(&buffer[..count]),
         }
         while let Some(frame) = inbound.next_frame().map_err(io::Error::other)? {
-            if let Payload::Bye { code, .. } = frame.payload {
+            if let Payload::Bye(Bye { code, .. }) = frame.payload {
                 said = Some(code);
             }
         }

@@ -306,20 +306,22 @@ async fn follow(
                     progress.borrow_mut().received(round);
                 }
                 Payload::Gap(gap) => return Err(io::Error::other(format!("{gap:?}"))),
-                Payload::Bye { detail, .. } => return Err(io::Error::other(detail.to_owned())),
+                Payload::Bye(bye) => return Err(io::Error::other(bye.detail.to_owned())),
                 Payload::Heartbeat
-                | Payload::Ack
+                | Payload::Ack(_)
                 | Payload::WindowUpdate
                 | Payload::Error(_)
                 | Payload::Publish(_)
                 | Payload::Hello(_)
                 | Payload::Subscribe(_)
+                | Payload::GoAway(_)
+                | Payload::Reject(_)
                 | Payload::Unsubscribe(_) => {}
             }
         }
         if let Some(seq) = done {
             acked = seq;
-            send(&mut stream, Payload::Ack, acked).await?;
+            send(&mut stream, Payload::ACK, acked).await?;
         }
     }
 }

@@ -8,7 +8,7 @@ mod node_process;
 #[path = "../examples/harness/wire_client.rs"]
 mod wire_client;
 
-use multibeam_wire::{CloseCode, Direction, Inbound, Payload};
+use multibeam_wire::{Bye, CloseCode, Direction, Inbound, Payload};
 use node_process::NodeProcess;
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -44,7 +44,7 @@ fn first_word(stream: &mut TcpStream) -> Result<(), Option<u16>> {
         }
         inbound.push(&buffer[..count]);
         if let Some(frame) = inbound.next_frame().unwrap() {
-            if let Payload::Bye { code, .. } = frame.payload {
+            if let Payload::Bye(Bye { code, .. }) = frame.payload {
                 return Err(Some(code));
             }
             assert!(matches!(frame.payload, Payload::Welcome(_)), "{frame:?}");

@@ -87,6 +87,13 @@ pub enum What {
         /// The error.
         error: String,
     },
+    /// A client that keeps the rules was closed for breaking one, or saw the node break one.
+    Blamed {
+        /// Index of the client.
+        client: usize,
+        /// What either was blamed for.
+        error: String,
+    },
     /// The processes of a client host were killed.
     Killed {
         /// The host.

@@ -126,6 +126,8 @@ pub struct ClientKnobs {
     pub window_bytes: u32,
     /// Base-two logarithm of the window unit.
     pub window_unit_log2: u8,
+    /// Whether it wants compact headers.
+    pub compact: bool,
     /// Shortest pause before another attempt.
     pub backoff_ms_min: u64,
     /// Longest pause before another attempt.

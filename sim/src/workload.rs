@@ -1,5 +1,6 @@
 //! Well-behaved clients: publishers and subscribers on the real client.
 
+mod blame;
 pub mod connector;
 mod publisher;
 mod subscriber;
@@ -70,11 +71,18 @@ pub async fn run_host(world: Rc<World>, host: usize) {
     std::future::pending().await
 }
 
-fn connect(world: &World, knobs: &ClientKnobs, index: usize, process: usize, network: &Network) -> Client {
+fn connect(
+    world: &Rc<World>,
+    knobs: &ClientKnobs,
+    index: usize,
+    process: usize,
+    network: &Network,
+) -> Client {
     let mut random = Random::new(world.plan.seed, &format!("client {index} {process}"));
     let mut config = Config::new("node", random.number());
     config.window_bytes = knobs.window_bytes;
     config.window_unit = WindowUnit::from_log2(knobs.window_unit_log2).unwrap_or(WindowUnit::DEFAULT);
+    config.compact = knobs.compact;
     config.backoff_min = Duration::from_millis(knobs.backoff_ms_min);
     config.backoff_max = Duration::from_millis(knobs.backoff_ms_max);
     config.connect_timeout = Duration::from_millis(knobs.connect_timeout_ms);
@@ -83,7 +91,9 @@ fn connect(world: &World, knobs: &ClientKnobs, index: usize, process: usize, net
     config.publish_in_flight_max = knobs.publish_in_flight_max;
     let Network { streams, permits } = network.clone();
     let connector = SimConnector::new(&world.plan, world.kills[index].clone(), streams, permits, random);
-    Client::connect(config, connector)
+    let client = Client::connect(config, connector);
+    tokio::task::spawn_local(blame::watch(Rc::clone(world), client.clone(), index));
+    client
 }
 
 /// Once faults are over, the node's health and numbers must be there for who asks.

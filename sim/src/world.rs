@@ -172,6 +172,7 @@ impl World {
             What::Gap { subscription, to, .. } => self.advance(*subscription, *to),
             What::Subscribe { .. }
             | What::Refused { .. }
+            | What::Blamed { .. }
             | What::Killed { .. }
             | What::HostileEnd(_)
             | What::Healed => {}

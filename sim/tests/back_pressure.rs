@@ -44,7 +44,12 @@ fn plan(tcp_capacity: usize, pump_bytes: usize) -> Plan {
 async fn dead_reader() -> std::io::Result<TcpStream> {
     let mut stream = TcpStream::connect(("node", 7400)).await?;
     let mut bytes = Vec::new();
-    let hello = Hello { flags: 0, window_unit_log2: 15, producer: ProducerId(1), agent: "dead" };
+    let hello = Hello {
+        features: multibeam_wire::Features::NONE,
+        window_unit_log2: 15,
+        producer: ProducerId(1),
+        agent: "dead",
+    };
     Payload::Hello(hello).encode(Seq(0), Seq(0), u16::MAX, &mut bytes);
     let subscribe = Subscribe { subscription: SubscriptionId(1), topic: TOPIC, start: Start::New };
     Payload::Subscribe(subscribe).encode(Seq(1), Seq(0), u16::MAX, &mut bytes);

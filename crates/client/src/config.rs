@@ -1,7 +1,7 @@
 //! Settings of a client. Every one has a default but the server and the seed.
 
 use multibeam_wire::limits::{AGENT_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX};
-use multibeam_wire::{ProducerId, WindowUnit};
+use multibeam_wire::{Features, ProducerId, WindowUnit};
 use std::time::Duration;
 
 /// Settings of a [`crate::Client`].
@@ -16,6 +16,8 @@ pub struct Config {
     pub window_bytes: u32,
     /// Unit of the windows on the wire, in both directions.
     pub window_unit: WindowUnit,
+    /// Whether frames have compact headers, where the node knows them.
+    pub compact: bool,
     /// Source of all jitter and, unless [`Self::producer`] is set, of the producer's identity.
     /// Draw it from the operating system, so that no two clients share it.
     pub seed: u64,
@@ -44,6 +46,7 @@ impl Config {
             agent: concat!("multibeam-client/", env!("CARGO_PKG_VERSION")).to_owned(),
             window_bytes: 256 * 1024,
             window_unit: WindowUnit::DEFAULT,
+            compact: true,
             seed,
             producer: None,
             backoff_min: Duration::from_millis(100),
@@ -53,6 +56,11 @@ impl Config {
             publish_deadline: Duration::from_secs(5),
             publish_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
         }
+    }
+
+    /// What HELLO offers.
+    pub(crate) const fn features(&self) -> Features {
+        if self.compact { Features::COMPACT } else { Features::NONE }
     }
 
     /// The same settings with every value inside its range.

@@ -2,7 +2,7 @@
 //! person.
 
 use multibeam_wire::limits::BODY_BYTES_MAX;
-use multibeam_wire::{CloseClass, CloseCode, ErrorCode, Outcome, Refusal, TopicError};
+use multibeam_wire::{CloseClass, CloseCode, ErrorCode, GoAwayReason, Outcome, Refusal, TopicError};
 use std::io;
 
 /// The node's answer to a request that it refused.
@@ -145,6 +145,14 @@ pub enum ConnectionError {
         /// The node's sentence.
         detail: String,
     },
+    /// The node asked this client to go elsewhere, and it did.
+    #[error("{server} sent this client elsewhere ({})", go_away_label(*.number))]
+    SentAway {
+        /// Which server.
+        server: String,
+        /// Number of the reason on the wire.
+        number: u16,
+    },
     /// The node broke the protocol, and this client ended the connection.
     #[error("{server} broke the protocol: {detail} ({})", .code.label())]
     Protocol {
@@ -173,6 +181,7 @@ impl ConnectionError {
             | Self::HandshakeTimeout { .. }
             | Self::Lost { .. }
             | Self::Silent { .. }
+            | Self::SentAway { .. }
             | Self::Protocol { .. }
             | Self::Closed => None,
         }
@@ -185,6 +194,10 @@ impl ConnectionError {
     pub(crate) fn lost(server: &str, error: &io::Error) -> Self {
         Self::Lost { server: server.to_owned(), kind: error.kind(), detail: error.to_string() }
     }
+}
+
+fn go_away_label(number: u16) -> &'static str {
+    GoAwayReason::from_number(number).map_or("unknown reason", GoAwayReason::label)
 }
 
 fn label(number: u16) -> &'static str {

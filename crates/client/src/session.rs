@@ -26,7 +26,7 @@ use crate::error::{ConnectionError, PublishError, SubscribeError};
 use crate::random::Random;
 use crate::status::{ClientStats, State, Status};
 use backoff::Backoff;
-use connection::Connection;
+use connection::{Connection, Directions};
 use ledger::Ledger;
 use multibeam_wire::{CloseCode, Position, ProducerId, Start, SubscriptionId, TopicName};
 use publishes::Publishes;
@@ -93,6 +93,8 @@ pub struct Session {
     closed: bool,
     connections: u64,
     dials: usize,
+    /// Servers that the last node named, before those of the configuration.
+    named: VecDeque<String>,
     wake: bool,
 }
 
@@ -119,6 +121,7 @@ impl Session {
             closed: false,
             connections: 0,
             dials: 0,
+            named: VecDeque::new(),
             wake: false,
             config,
         }
@@ -133,18 +136,25 @@ impl Session {
             Link::Closed => return Dial::Never,
             Link::Waiting { .. } | Link::Dialing { .. } | Link::Open(_) => return Dial::Wait,
         }
-        let Some(index) = self.dials.checked_rem(self.config.servers.len()) else {
-            self.failed(ConnectionError::NoServer, now_ms);
+        let Some(server) = self.next_server() else {
+            self.failed(ConnectionError::NoServer, None, now_ms);
             return Dial::Wait;
         };
-        self.dials = index + 1;
-        let server = self.config.servers[index].clone();
         self.link =
             Link::Dialing { server: server.clone(), until_ms: now_ms + millis(self.config.connect_timeout) };
         self.status.server = Some(server.clone());
         self.status_is(State::Connecting);
         self.invariants();
         Dial::Now(server)
+    }
+
+    fn next_server(&mut self) -> Option<String> {
+        if let Some(named) = self.named.pop_front() {
+            return Some(named);
+        }
+        let index = self.dials.checked_rem(self.config.servers.len())?;
+        self.dials = index + 1;
+        Some(self.config.servers[index].clone())
     }
 
     /// Whether the connection that was asked for is still wanted.
@@ -169,17 +179,22 @@ impl Session {
         let lost = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
         let error = error.unwrap_or(&lost);
         match std::mem::replace(&mut self.link, Link::Closed) {
-            Link::Dialing { server, .. } => self.failed(ConnectionError::unreachable(&server, error), now_ms),
+            Link::Dialing { server, .. } => {
+                self.failed(ConnectionError::unreachable(&server, error), None, now_ms);
+            }
             Link::Open(connection) => {
-                if let Some(established) = connection.established() {
-                    let held_ms = now_ms - established.since_ms;
-                    if held_ms >= HELD_MS_MAX.min(2 * established.interval_ms) {
-                        self.backoff.reset();
-                    }
+                let held = connection.established().is_some_and(|established| {
+                    now_ms - established.since_ms >= HELD_MS_MAX.min(2 * established.interval_ms)
+                });
+                if held {
+                    self.backoff.reset();
                 }
                 let lost = ConnectionError::lost(connection.server(), error);
-                let error = connection.into_ending().map_or(lost, |ending| ending.error);
-                self.failed(error, now_ms);
+                let (error, directions) =
+                    connection.into_ending().map_or((lost, None), |ending| (ending.error, ending.directions));
+                let directions = directions
+                    .map(|it| Directions { retry_after_ms: it.retry_after_ms.or(held.then_some(0)), ..it });
+                self.failed(error, directions, now_ms);
             }
             link @ (Link::Waiting { .. } | Link::Closed) => self.link = link,
         }
@@ -207,7 +222,7 @@ impl Session {
             Link::Dialing { server, until_ms } if *until_ms <= now_ms => {
                 let timeout_ms = millis(self.config.connect_timeout);
                 let error = ConnectionError::ConnectTimeout { server: std::mem::take(server), timeout_ms };
-                self.failed(error, now_ms);
+                self.failed(error, None, now_ms);
             }
             Link::Open(connection) => connection.handle_timeout(now_ms),
             Link::Waiting { .. } | Link::Dialing { .. } | Link::Closed => {}
@@ -355,7 +370,7 @@ impl Session {
         self.invariants();
     }
 
-    fn failed(&mut self, error: ConnectionError, now_ms: u64) {
+    fn failed(&mut self, error: ConnectionError, directions: Option<Directions>, now_ms: u64) {
         self.ledger.stats.disconnects += 1;
         self.status.session = None;
         if self.closed {
@@ -366,7 +381,12 @@ impl Session {
             self.status.failures_in_row += 1;
         }
         self.status.last_error = Some(error);
-        self.link = Link::Waiting { retry_at_ms: now_ms + self.backoff.next_ms(&mut self.ledger.random) };
+        let pause_ms = self.backoff.next_ms(&mut self.ledger.random);
+        let told_ms = directions.and_then(|directions| {
+            self.named = directions.addresses.into();
+            directions.retry_after_ms
+        });
+        self.link = Link::Waiting { retry_at_ms: now_ms + told_ms.unwrap_or(pause_ms) };
         self.status_is(State::Waiting);
     }
 

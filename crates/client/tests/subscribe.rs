@@ -185,6 +185,42 @@ fn a_gap_that_was_not_told_is_surfaced() {
 }
 
 #[test]
+fn a_delivery_that_replaces_others_tells_the_gap_itself() {
+    let mut rig = Rig::connected(config());
+    let id = subscribed(&mut rig, Start::After(at(5)), 5);
+    let skipping = rig.node.conflated(id, 9, 8);
+    rig.say(&skipping);
+    let reason = GapReason::Told(multibeam_wire::GapReason::Conflated);
+    assert_eq!(rig.next(id), Some(Event::Gap { from: at(5), to: at(8), reason }));
+    assert_eq!(offset(rig.next(id)), 9);
+    let stats = rig.session.stats();
+    assert_eq!((stats.gaps_told, stats.silent_gaps), (1, 0));
+}
+
+/// Channels are the node's: it may give one of an ended subscription to another, and say nothing of
+/// a subscription for so long.
+#[test]
+fn a_channel_belongs_to_the_subscription_that_was_told_last() {
+    let mut rig = Rig::connected(config());
+    let first = subscribed(&mut rig, Start::After(at(5)), 5);
+    let second = rig.subscribe(Start::After(at(5)));
+    deliver(&mut rig, second, 6, 5, b"too early");
+    assert_eq!(rig.next(second), None);
+    let told = rig.node.frame(&Payload::Subscribed(multibeam_wire::Subscribed {
+        subscription: second,
+        channel: support::channel(first),
+        from: at(5),
+        head: at(5),
+        gap: false,
+    }));
+    rig.say(&told);
+    deliver(&mut rig, first, 6, 5, b"6");
+    assert_eq!(rig.next(first), None);
+    assert!(matches!(rig.next(second), Some(Event::Subscribed { .. })));
+    assert_eq!(offset(rig.next(second)), 6);
+}
+
+#[test]
 fn a_told_gap_moves_the_cursor() {
     let mut rig = Rig::connected(config());
     let id = subscribed(&mut rig, Start::After(at(5)), 5);

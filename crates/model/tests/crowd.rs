@@ -41,7 +41,7 @@ fn room_for_one_wakes_one() {
     }
     assert_eq!(answered, (0..CROWD as u32).collect::<Vec<_>>(), "in the order they came");
     for peer in &mut crowd {
-        assert_eq!(peer.hear(&mut node), ["Ack"]);
+        assert_eq!(peer.hear(&mut node), ["Ack(Receipts([]))"]);
     }
     assert_eq!(node.stat(Stat::NoRoom), stalled, "somebody was woken and found no room");
 }

@@ -6,9 +6,10 @@
 mod support;
 
 use multibeam::event_loop::LoopLimits;
+use multibeam::kernel::Mail;
 use multibeam_model::sockets::Caps;
-use multibeam_proto::{ShardConfig, Stat};
-use multibeam_wire::{Payload, Position, Seq, Start, SubscriptionId};
+use multibeam_proto::{Command, FeedId, PartitionId, ShardConfig, Stat};
+use multibeam_wire::{Payload, Position, Seq, Start, SubscriptionId, TopicName};
 use std::time::Duration;
 use support::{Node, Peer, publish, subscribe};
 
@@ -23,6 +24,17 @@ fn fill(node: &mut Node, publisher: &mut Peer, topic: &str, first: u64, count: u
         publisher.say(node, &publish(number, topic, b"body"));
     }
     publisher.hear(node);
+}
+
+/// The channel that a frame names.
+fn channel(frame: &str) -> Option<&str> {
+    frame.split("ChannelId(").nth(1)?.split(')').next()
+}
+
+/// The channel that SUBSCRIBED tells of a subscription.
+fn channel_of(heard: &[String], subscription: u32) -> Option<&str> {
+    let name = format!("SubscriptionId({subscription})");
+    channel(heard.iter().find(|frame| frame.starts_with("Subscribed") && frame.contains(&name))?)
 }
 
 /// What came, shortened: `s 3:2..3:4` subscribed, `d 3:5` delivered, `g 3:1..3:4 why` a gap.
@@ -112,6 +124,46 @@ fn a_cursor_of_a_forgotten_topic_is_answered_with_an_uncertain_gap() {
     assert_eq!(told(&mut subscriber, &mut node), ["d 3:6"]);
 }
 
+/// Once the messages behind the unknown are evicted too, what is missing before the first one left is
+/// known to have been there, and a follower must say so like the home shard.
+#[test]
+fn what_was_evicted_is_no_longer_uncertain_to_a_follower() {
+    let config = ShardConfig { retain_messages_default: 2, topics_max: 4, ..ShardConfig::default() };
+    let mut node = Node::beside(1, config, LoopLimits::default(), Caps::default());
+    // They share a partition, and so its memory of what was forgotten.
+    let names = (0..).map(|n| format!("t{n}"));
+    let mut here = names.filter(|name| PartitionId::of(name).home(2).0 == 0);
+    let first = here.next().unwrap();
+    let topics: Vec<_> = std::iter::once(first.clone())
+        .chain(here.filter(|name| PartitionId::of(name) == PartitionId::of(&first)).take(4))
+        .collect();
+    let mut publisher = node.client();
+    for (number, topic) in (1..).zip(&topics) {
+        fill(&mut node, &mut publisher, topic, number, 1);
+    }
+    let mut follower = node.mail_of(1);
+    let mut state_after = |node: &mut Node, publisher: &mut Peer, first, count| {
+        fill(node, publisher, &topics[0], first, count);
+        let topic = TopicName::new(&topics[0]).unwrap();
+        follower.push(0, Command::Follow { feed: FeedId { slot: 0, generation: 0 }, topic });
+        follower.flush();
+        follower.arm();
+        node.run();
+        let mut told = None;
+        while let Some((_, command)) = follower.pop() {
+            if let Command::Followed { result, .. } = command {
+                told = Some(result.unwrap());
+            }
+            follower.drained();
+            node.run();
+        }
+        let state = told.unwrap();
+        (state.floor.0, state.uncertain)
+    };
+    assert_eq!(state_after(&mut node, &mut publisher, 6, 2), (2, true), "the second was forgotten last");
+    assert_eq!(state_after(&mut node, &mut publisher, 8, 2), (7, false));
+}
+
 #[test]
 fn who_unsubscribes_hears_no_more() {
     let mut node = node(8);
@@ -120,11 +172,11 @@ fn who_unsubscribes_hears_no_more() {
     subscriber.say(&mut node, &subscribe(1, "a", Start::New));
     subscriber.say(&mut node, &subscribe(2, "a", Start::New));
     subscriber.say(&mut node, &Payload::Unsubscribe(SubscriptionId(1)));
-    subscriber.hear(&mut node);
+    let subscribed = subscriber.hear(&mut node);
     fill(&mut node, &mut publisher, "a", 1, 1);
     let heard = subscriber.hear(&mut node);
-    assert_eq!(heard.iter().filter(|frame| frame.contains("SubscriptionId(1)")).count(), 0, "{heard:?}");
-    assert_eq!(heard.iter().filter(|frame| frame.contains("SubscriptionId(2)")).count(), 1, "{heard:?}");
+    assert_eq!(heard.len(), 1, "{heard:?}");
+    assert_eq!(channel(&heard[0]), channel_of(&subscribed, 2));
     assert_eq!(node.stat(Stat::Subscriptions), 1);
 }
 
@@ -144,7 +196,7 @@ fn the_window_lets_through_what_it_says_and_one_frame_of_any_size_when_nothing_i
         assert_eq!(told(&mut subscriber, &mut node), [format!("d 3:{expected}")]);
         assert_eq!(told(&mut subscriber, &mut node), [""; 0]);
         subscriber.ack = Seq(expected);
-        subscriber.say(&mut node, &Payload::Ack);
+        subscriber.say(&mut node, &Payload::ACK);
     }
 }
 
@@ -157,7 +209,7 @@ fn a_publish_sent_again_is_acknowledged_and_stored_once() {
     for _ in 0..2 {
         let mut publisher = node.client();
         publisher.say(&mut node, &publish(5, "a", b"once"));
-        assert_eq!(publisher.hear(&mut node), ["Ack"]);
+        assert_eq!(publisher.hear(&mut node), ["Ack(Receipts([]))"]);
     }
     assert_eq!(told(&mut subscriber, &mut node), ["d 3:1"]);
     assert_eq!((node.stat(Stat::Stored), node.stat(Stat::Duplicates)), (1, 1));
@@ -173,16 +225,17 @@ fn a_busy_topic_does_not_starve_the_others_of_a_connection() {
     for (subscription, topic) in [(1, "busy"), (2, "calm")] {
         subscriber.say(&mut node, &subscribe(subscription, topic, Start::New));
     }
-    subscriber.hear(&mut node);
+    let subscribed = subscriber.hear(&mut node);
     fill(&mut node, &mut publisher, "busy", 1, 20);
     fill(&mut node, &mut publisher, "calm", 21, 1);
+    let calm = channel_of(&subscribed, 2);
     let mut heard = Vec::new();
     for ack in 1..=4 {
         heard.extend(subscriber.hear(&mut node));
         subscriber.ack = Seq(ack);
-        subscriber.say(&mut node, &Payload::Ack);
+        subscriber.say(&mut node, &Payload::ACK);
     }
-    assert!(heard.iter().any(|frame| frame.contains("SubscriptionId(2)")), "{heard:?}");
+    assert!(heard.iter().any(|frame| channel(frame) == calm), "{heard:?}");
 }
 
 #[test]
@@ -213,7 +266,7 @@ fn topics_that_nobody_follows_make_room_for_others() {
     client.hear(&mut node);
     for (number, topic) in (2..).zip(["e", "f", "g", "h", "i"]) {
         client.say(&mut node, &publish(number, topic, b"x"));
-        assert_eq!(client.hear(&mut node), ["Ack"], "{topic}");
+        assert_eq!(client.hear(&mut node), ["Ack(Receipts([]))"], "{topic}");
     }
     assert_eq!((node.stat(Stat::Topics), node.stat(Stat::TopicsForgotten)), (4, 5));
 }

@@ -103,12 +103,14 @@ impl Feed {
 
     /// What a follower must know before it gets messages.
     pub(crate) fn state(&self) -> FeedState {
+        let floor = self.first_prev().offset;
         FeedState {
             generation: self.generation,
-            floor: self.messages.front().map_or(self.floor, |first| first.prev),
+            floor,
             head: self.head,
             head_prev: self.head_prev,
-            uncertain: self.uncertain,
+            // What was evicted since is known to have been there.
+            uncertain: self.uncertain && floor == self.floor,
         }
     }
 

@@ -65,6 +65,10 @@ bugs! {
     RetryStoredTwice "retry-stored-twice",
     /// Deliveries ignore the client's window.
     WindowIgnored "window-ignored",
+    /// Compact headers build on frames that were staged and never taken.
+    HeaderOfUnsent "header-of-unsent",
+    /// A frame that has to wait, and is looked at again, counts as the last one already.
+    StalledFrameCounts "stalled-frame-counts",
 }
 
 #[cfg(feature = "planted")]

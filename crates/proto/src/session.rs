@@ -22,8 +22,8 @@ use crate::config::ShardConfig;
 use crate::ids::{ConnectionId, FeedId, ShardId};
 use crate::time::Time;
 use multibeam_wire::{
-    CloseCode, Decoder, Direction, ErrorCode, Header, Outcome, Position, ProducerId, Seq, Start, Subscribed,
-    SubscriptionId, WindowUnit,
+    ChannelId, CloseCode, Decoder, Direction, Encoder, ErrorCode, Features, Header, Outcome, Position,
+    ProducerId, Rejection, Seq, Start, Subscribed, SubscriptionId, WindowUnit, flow,
 };
 use std::collections::{BTreeMap, VecDeque};
 
@@ -61,6 +61,8 @@ pub(crate) enum Answer {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Subscription {
     pub(crate) feed: FeedId,
+    /// What the client knows it by.
+    pub(crate) channel: ChannelId,
     /// Place in the feed's list of members.
     pub(crate) member: usize,
     pub(crate) state: SubscriptionState,
@@ -84,6 +86,10 @@ pub(crate) struct Session {
     pub(crate) number: u64,
     pub(crate) phase: Phase,
     pub(crate) decoder: Decoder,
+    /// As of the last frame that the kernel has begun to take.
+    pub(crate) encoder: Encoder,
+    /// What both sides agreed on.
+    pub(crate) features: Features,
     pub(crate) unit: WindowUnit,
     pub(crate) producer: ProducerId,
     pub(crate) requests: Requests,
@@ -122,6 +128,8 @@ impl Session {
             number,
             phase: Phase::Hello,
             decoder: Decoder::new(Direction::ToNode),
+            encoder: Encoder::new(),
+            features: Features::NONE,
             unit: WindowUnit::DEFAULT,
             producer: ProducerId(0),
             requests: Requests::default(),
@@ -149,16 +157,23 @@ impl Session {
     }
 
     /// Checks what every frame carries and takes its acknowledgement and window.
-    pub(crate) fn header(&mut self, header: &Header, now: Time) -> Result<(), CloseCode> {
-        let expected =
-            if header.frame_type.sequenced() { self.requests.last().next() } else { self.requests.last() };
-        if header.seq != expected {
-            return Err(CloseCode::SeqBroken);
-        }
+    pub(crate) fn header(&mut self, header: &Header, now: Time) -> Result<(), Rejection> {
+        flow::in_order(self.requests.last(), header)?;
         self.credit.acknowledged(header.ack_seq, self.unit.bytes(header.window), now)?;
         self.blocked = false;
         self.last_in = now;
         Ok(())
+    }
+
+    /// A number for a subscription to `feed`: the feed's own, unless this session follows it already.
+    pub(crate) fn channel_for(&self, feed: FeedId) -> ChannelId {
+        let taken = |channel| self.subscriptions.values().any(|known| known.channel == channel);
+        // No feed has a number this high.
+        let spare = (0..=u32::MAX).rev().map(ChannelId);
+        std::iter::once(ChannelId(feed.slot))
+            .chain(spare)
+            .find(|channel| !taken(*channel))
+            .unwrap_or_else(|| unreachable!("there are fewer subscriptions than numbers"))
     }
 
     /// Our own stall: the peer may have sent what we did not read.

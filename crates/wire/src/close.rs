@@ -77,10 +77,16 @@ close_codes! {
     BadPayload = 102 "BAD_PAYLOAD" Malformed,
     /// The frame is longer than is allowed at this point.
     FrameTooLong = 103 "FRAME_TOO_LONG" Malformed,
+    /// A compact header says what is implied, or has a reserved bit.
+    BadCompactHeader = 104 "BAD_COMPACT_HEADER" Malformed,
     /// The protocol version is not spoken here.
     BadVersion = 200 "BAD_VERSION" Incompatible,
     /// The window unit is outside 16 B to 32 KiB.
     BadWindowUnit = 201 "BAD_WINDOW_UNIT" Incompatible,
+    /// The link's other end belongs to another cluster.
+    WrongCluster = 202 "WRONG_CLUSTER" Incompatible,
+    /// The link's other end lacks a feature that this cluster uses.
+    FeatureMissing = 203 "FEATURE_MISSING" Incompatible,
     /// A frame came before HELLO.
     HelloExpected = 300 "HELLO_EXPECTED" Misbehaved,
     /// HELLO did not come in time.
@@ -99,6 +105,8 @@ close_codes! {
     AckTimeout = 307 "ACK_TIMEOUT" Misbehaved,
     /// A frame came that only a node sends.
     WrongDirection = 308 "WRONG_DIRECTION" Misbehaved,
+    /// A later incarnation of the link's other end is known.
+    StaleIncarnation = 309 "STALE_INCARNATION" Misbehaved,
     /// The node holds as many connections as it may.
     ConnectionsMax = 400 "CONNECTIONS_MAX" Overloaded,
     /// The node's memory for half-received frames is used up.

@@ -3,125 +3,114 @@
 //! [`Decoder`] looks at a slice and copies nothing; who calls it keeps the bytes it did not
 //! use. [`Inbound`] is that keeper for callers that own one buffer a connection.
 
-use crate::close::CloseCode;
+use crate::compact::{self, COMPACT_HEADER_BYTES_MIN, FIXED_LEAD, Last, Parsed};
 use crate::frame::{Direction, Frame, Payload};
-use crate::header::{FrameType, HEADER_BYTES, Header};
+use crate::header::{FrameType, HEADER_BYTES, Header, parse_fixed};
 use crate::limits::{HELLO_BYTES_MAX, PAYLOAD_BYTES_MAX};
-
-/// Why the bytes are no frame. Nothing behind the bad bytes can be read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum DecodeError {
-    /// The first two bytes are not "MB".
-    #[error("the frame does not begin with \"MB\"")]
-    BadMagic,
-    /// Another version of the protocol.
-    #[error("protocol version {0} is not spoken here")]
-    BadVersion(u8),
-    /// No such frame type.
-    #[error("frame type {0} is unknown")]
-    UnknownType(u8),
-    /// A type that only the other side sends.
-    #[error("{} came from the wrong side", .0.label())]
-    WrongDirection(FrameType),
-    /// More payload than is allowed at this point.
-    #[error("{len} bytes of payload where {len_max} are allowed")]
-    TooLong {
-        /// Bytes announced.
-        len: usize,
-        /// Bytes allowed.
-        len_max: usize,
-    },
-    /// The payload does not fit its type.
-    #[error("the payload of a {} is malformed", .0.label())]
-    BadPayload(FrameType),
-}
-
-impl DecodeError {
-    /// The code that a connection closes with for this error.
-    #[must_use]
-    pub const fn close_code(&self) -> CloseCode {
-        match self {
-            Self::BadMagic => CloseCode::BadMagic,
-            Self::BadVersion(_) => CloseCode::BadVersion,
-            Self::UnknownType(_) => CloseCode::UnknownType,
-            Self::WrongDirection(_) => CloseCode::WrongDirection,
-            Self::TooLong { .. } => CloseCode::FrameTooLong,
-            Self::BadPayload(_) => CloseCode::BadPayload,
-        }
-    }
-}
+use crate::rejection::{Malformed, Misbehaved, Rejection};
 
 /// What the bytes at hand amount to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum Step<F> {
     /// A whole frame, and the bytes it took.
-    Frame(Frame<'a>, usize),
-    /// The start of a frame that takes this many bytes in all, as far as is known.
+    Frame(F, usize),
+    /// The start of a frame that takes this many bytes in all, as far as is known: more than
+    /// there are.
     Partial(usize),
 }
 
-/// Reads frames that travel in one direction. Keeps no bytes; its only state is whether the
-/// handshake is over, before which frames must be short.
+/// Reads the frames of one direction. Keeps no bytes; its state is how far the handshake is, and
+/// what the last frame said, from which a compact header leaves out what follows.
+///
+/// For each frame: [`step`](Self::step), then [`advance`](Self::advance) once it is handled. A
+/// frame that has to wait is simply looked at again.
 #[derive(Clone, Copy, Debug)]
 pub struct Decoder {
+    last: Last,
+    payload_bytes_max: u16,
     direction: Direction,
-    payload_bytes_max: usize,
+    compact: bool,
 }
 
 impl Decoder {
     /// A decoder of a connection that has just been opened.
     #[must_use]
-    pub const fn new(direction: Direction) -> Self {
+    pub fn new(direction: Direction) -> Self {
         let payload_bytes_max = match direction {
             Direction::ToNode => HELLO_BYTES_MAX,
             Direction::ToClient => PAYLOAD_BYTES_MAX,
         };
-        Self { direction, payload_bytes_max }
+        Self { last: Last::default(), payload_bytes_max: payload_bytes_max as u16, direction, compact: false }
     }
 
     /// Allows frames of full length: the handshake is over.
     pub const fn established(&mut self) {
-        self.payload_bytes_max = PAYLOAD_BYTES_MAX;
+        self.payload_bytes_max = PAYLOAD_BYTES_MAX as u16;
+    }
+
+    /// Allows compact headers, beside fixed ones.
+    pub const fn agree_compact(&mut self) {
+        self.compact = true;
     }
 
     /// Looks at the start of `input`.
     ///
     /// # Errors
-    /// See [`DecodeError`]. The connection can only be closed: frame borders are lost.
-    pub fn step<'a>(&self, input: &'a [u8]) -> Result<Step<'a>, DecodeError> {
-        if input.is_empty() {
-            return Ok(Step::Partial(HEADER_BYTES));
-        }
-        let Some(header) = Header::parse(input)? else { return Ok(Step::Partial(HEADER_BYTES)) };
-        if !travels(header.frame_type, self.direction) {
-            return Err(DecodeError::WrongDirection(header.frame_type));
-        }
-        let len = usize::from(header.len);
+    /// See [`Rejection`]. The connection can only be closed: frame borders are lost.
+    #[inline]
+    pub fn step<'a>(&self, input: &'a [u8]) -> Result<Step<Frame<'a>>, Rejection> {
+        let travels = |frame_type| travels(frame_type, self.direction);
+        // The fields by themselves, not as a whole: moved from place to place in words, they would be
+        // read back wider than they were just written, which costs more than the rest of this.
+        let (Header { frame_type, seq, ack_seq, window, len }, start) = match input.first() {
+            Some(&lead) if self.compact && lead != FIXED_LEAD => {
+                match compact::parse(input, &self.last, travels)? {
+                    Parsed::Header(header, bytes) => (header, bytes),
+                    Parsed::Partial => return Ok(Step::Partial(input.len() + 1)),
+                }
+            }
+            None if self.compact => return Ok(Step::Partial(COMPACT_HEADER_BYTES_MIN)),
+            Some(_) | None => match parse_fixed(input)? {
+                Some(header) => {
+                    travels(header.frame_type)?;
+                    (header, HEADER_BYTES)
+                }
+                None => return Ok(Step::Partial(HEADER_BYTES)),
+            },
+        };
         if len > self.payload_bytes_max {
-            return Err(DecodeError::TooLong { len, len_max: self.payload_bytes_max });
+            let len_max = self.payload_bytes_max.into();
+            return Err(Malformed::TooLong { len: len.into(), len_max }.into());
         }
-        let end = HEADER_BYTES + len;
-        let Some(payload) = input.get(HEADER_BYTES..end) else { return Ok(Step::Partial(end)) };
-        let payload = Payload::decode(header.frame_type, self.direction, payload)
-            .map_err(|_| DecodeError::BadPayload(header.frame_type))?;
-        Ok(Step::Frame(Frame { header, payload }, end))
+        let end = start + usize::from(len);
+        let Some(payload) = input.get(start..end) else { return Ok(Step::Partial(end)) };
+        let payload = Payload::decode(frame_type, self.direction, payload)
+            .map_err(|_| Malformed::Payload(frame_type.label()))?;
+        Ok(Step::Frame(Frame { header: Header { frame_type, seq, ack_seq, window, len }, payload }, end))
+    }
+
+    /// The frame with this header, which [`step`](Self::step) returned, is handled.
+    pub const fn advance(&mut self, header: &Header) {
+        self.last = Last::of(header);
     }
 }
 
-const fn travels(frame_type: FrameType, direction: Direction) -> bool {
-    match frame_type {
+fn travels(frame_type: FrameType, direction: Direction) -> Result<(), Rejection> {
+    let travels = match frame_type {
         FrameType::Data
         | FrameType::Heartbeat
         | FrameType::Ack
         | FrameType::WindowUpdate
         | FrameType::Bye => true,
-        FrameType::Hello | FrameType::Subscribe | FrameType::Unsubscribe => {
-            matches!(direction, Direction::ToNode)
-        }
-        FrameType::Welcome | FrameType::Subscribed | FrameType::Gap | FrameType::Error => {
-            matches!(direction, Direction::ToClient)
-        }
-    }
+        FrameType::Hello | FrameType::Subscribe | FrameType::Unsubscribe => direction == Direction::ToNode,
+        FrameType::Welcome
+        | FrameType::Subscribed
+        | FrameType::Gap
+        | FrameType::Error
+        | FrameType::GoAway
+        | FrameType::Reject => direction == Direction::ToClient,
+    };
+    if travels { Ok(()) } else { Err(Misbehaved::WrongDirection(frame_type.label()).into()) }
 }
 
 /// A decoder with a buffer of its own, for one connection of a client.
@@ -137,13 +126,18 @@ pub struct Inbound {
 impl Inbound {
     /// An empty buffer for frames that travel in `direction`.
     #[must_use]
-    pub const fn new(direction: Direction) -> Self {
+    pub fn new(direction: Direction) -> Self {
         Self { decoder: Decoder::new(direction), buffer: Vec::new(), used: 0 }
     }
 
     /// See [`Decoder::established`].
     pub const fn established(&mut self) {
         self.decoder.established();
+    }
+
+    /// See [`Decoder::agree_compact`]. Frames that are already pushed are read so.
+    pub const fn agree_compact(&mut self) {
+        self.decoder.agree_compact();
     }
 
     /// Adds what was read. Drain with [`Self::next_frame`] before the next push.
@@ -153,15 +147,22 @@ impl Inbound {
         self.buffer.extend_from_slice(bytes);
     }
 
+    /// Bytes pushed that are part of no whole frame yet, or of frames not asked for yet.
+    #[must_use]
+    pub const fn pending_bytes(&self) -> usize {
+        self.buffer.len() - self.used
+    }
+
     /// The next whole frame; `None` until more bytes are pushed.
     ///
     /// # Errors
     /// See [`Decoder::step`].
-    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, DecodeError> {
+    pub fn next_frame(&mut self) -> Result<Option<Frame<'_>>, Rejection> {
         match self.decoder.step(&self.buffer[self.used..])? {
             Step::Partial(_) => Ok(None),
             Step::Frame(frame, bytes) => {
                 self.used += bytes;
+                self.decoder.advance(&frame.header);
                 Ok(Some(frame))
             }
         }

@@ -1,7 +1,7 @@
-//! The 16-byte header of each frame. Big-endian.
+//! The 16-byte header of each frame. Big-endian. `compact` has its short form.
 
-use crate::decoder::DecodeError;
 use crate::ids::Seq;
+use crate::rejection::{Incompatible, Malformed, Rejection};
 
 /// First two bytes of each frame: "MB".
 pub const MAGIC: u16 = 0x4D42;
@@ -11,8 +11,8 @@ pub const VERSION: u8 = 1;
 pub const HEADER_BYTES: usize = 16;
 
 macro_rules! frame_types {
-    ($($(#[$doc:meta])* $name:ident = $number:literal $label:literal $sequenced:literal,)*) => {
-        /// What a frame is for. The numbers are the header's `type` byte.
+    ($($(#[$doc:meta])* $name:ident = $number:literal $label:literal $sequenced:literal $compact:literal,)*) => {
+        /// What a frame between client and node is for. The numbers are the header's `type` byte.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         #[repr(u8)]
         pub enum FrameType { $($(#[$doc])* $name = $number,)* }
@@ -38,45 +38,68 @@ macro_rules! frame_types {
             pub const fn sequenced(self) -> bool {
                 match self { $(Self::$name => $sequenced,)* }
             }
+
+            /// Whether frames of this type may have a compact header. Those that come before
+            /// it is agreed on, and the last one, never do.
+            #[must_use]
+            pub const fn has_compact_form(self) -> bool {
+                match self { $(Self::$name => $compact,)* }
+            }
+        }
+
+        impl TypeNumber for FrameType {
+            fn from_number(number: u8) -> Option<Self> {
+                Self::from_number(number)
+            }
+            fn number(self) -> u8 {
+                self as u8
+            }
         }
     };
 }
 
 frame_types! {
     /// A message: published by a client, or delivered to it.
-    Data = 0 "DATA" true,
+    Data = 0 "DATA" true true,
     /// A sign of life when there is nothing else to say.
-    Heartbeat = 1 "HEARTBEAT" false,
+    Heartbeat = 1 "HEARTBEAT" false true,
     /// Carries a newer `ack_seq` when no other frame does.
-    Ack = 2 "ACK" false,
+    Ack = 2 "ACK" false true,
     /// Carries a newer window when no other frame does.
-    WindowUpdate = 3 "WINDOW_UPDATE" false,
+    WindowUpdate = 3 "WINDOW_UPDATE" false true,
     /// A client's first frame.
-    Hello = 4 "HELLO" false,
+    Hello = 4 "HELLO" false false,
     /// The node's answer to HELLO.
-    Welcome = 5 "WELCOME" false,
+    Welcome = 5 "WELCOME" false false,
     /// A client wants a topic.
-    Subscribe = 6 "SUBSCRIBE" true,
+    Subscribe = 6 "SUBSCRIBE" true true,
     /// The node's answer to SUBSCRIBE.
-    Subscribed = 7 "SUBSCRIBED" false,
+    Subscribed = 7 "SUBSCRIBED" false true,
     /// A client is done with a topic.
-    Unsubscribe = 8 "UNSUBSCRIBE" true,
+    Unsubscribe = 8 "UNSUBSCRIBE" true true,
     /// Tells a subscriber which messages it will not get.
-    Gap = 9 "GAP" true,
+    Gap = 9 "GAP" true true,
     /// A request was refused; the session goes on.
-    Error = 10 "ERROR" false,
+    Error = 10 "ERROR" false true,
+    /// The node wants this client to go elsewhere by a deadline; the session goes on till then.
+    GoAway = 11 "GOAWAY" false true,
+    /// The node's answer to HELLO when it won't have this client.
+    Reject = 12 "REJECT" false false,
     /// Last frame of either side: why the connection ends.
-    Bye = 13 "BYE" false,
+    Bye = 13 "BYE" false false,
 }
 
-/// Numbers set aside for frames that later versions of this protocol define.
-pub const RESERVED_TYPES: &[(u8, &str)] = &[(11, "GOAWAY"), (12, "REJECT")];
+/// A set of frame types: those between client and node, or those of a link.
+pub(crate) trait TypeNumber: Copy {
+    fn from_number(number: u8) -> Option<Self>;
+    fn number(self) -> u8;
+}
 
 /// The header's fields behind magic and version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub struct Header<T = FrameType> {
     /// What the frame is for.
-    pub frame_type: FrameType,
+    pub frame_type: T,
     /// Number of the last sequenced frame that this side sent, this one included.
     pub seq: Seq,
     /// Cumulative: every sequenced frame of the other side up to here is done.
@@ -87,19 +110,61 @@ pub struct Header {
     pub len: u16,
 }
 
+/// The header in fixed form.
+pub(crate) fn fixed<T: TypeNumber>(header: &Header<T>) -> [u8; HEADER_BYTES] {
+    let mut bytes = [0; HEADER_BYTES];
+    bytes[0..2].copy_from_slice(&MAGIC.to_be_bytes());
+    bytes[2] = VERSION;
+    bytes[3] = header.frame_type.number();
+    bytes[4..8].copy_from_slice(&header.seq.0.to_be_bytes());
+    bytes[8..12].copy_from_slice(&header.ack_seq.0.to_be_bytes());
+    bytes[12..14].copy_from_slice(&header.window.to_be_bytes());
+    bytes[14..16].copy_from_slice(&header.len.to_be_bytes());
+    bytes
+}
+
+/// Reads the fixed header at the start of `input`; `None` while it is incomplete.
+#[inline]
+pub(crate) fn parse_fixed<T: TypeNumber>(input: &[u8]) -> Result<Option<Header<T>>, Rejection> {
+    if let Some(&[m0, m1, VERSION, number, s0, s1, s2, s3, a0, a1, a2, a3, w0, w1, l0, l1]) =
+        input.first_chunk::<HEADER_BYTES>()
+        && u16::from_be_bytes([m0, m1]) == MAGIC
+        && let Some(frame_type) = T::from_number(number)
+    {
+        return Ok(Some(Header {
+            frame_type,
+            seq: Seq(u32::from_be_bytes([s0, s1, s2, s3])),
+            ack_seq: Seq(u32::from_be_bytes([a0, a1, a2, a3])),
+            window: u16::from_be_bytes([w0, w1]),
+            len: u16::from_be_bytes([l0, l1]),
+        }));
+    }
+    judge_start::<T>(input)
+}
+
+/// Names what is wrong with a header that is incomplete or bad; `None` if nothing is yet.
+#[cold]
+fn judge_start<T: TypeNumber>(input: &[u8]) -> Result<Option<Header<T>>, Rejection> {
+    let magic = MAGIC.to_be_bytes();
+    let seen = input.len().min(magic.len());
+    if input[..seen] != magic[..seen] {
+        return Err(Malformed::Magic.into());
+    }
+    match input.get(2) {
+        None | Some(&VERSION) => {}
+        Some(&version) => return Err(Incompatible::Version(version).into()),
+    }
+    match input.get(3) {
+        Some(&number) if T::from_number(number).is_none() => Err(Malformed::UnknownType(number).into()),
+        None | Some(_) => Ok(None),
+    }
+}
+
 impl Header {
     /// The header as bytes.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
-        let mut bytes = [0; HEADER_BYTES];
-        bytes[0..2].copy_from_slice(&MAGIC.to_be_bytes());
-        bytes[2] = VERSION;
-        bytes[3] = self.frame_type as u8;
-        bytes[4..8].copy_from_slice(&self.seq.0.to_be_bytes());
-        bytes[8..12].copy_from_slice(&self.ack_seq.0.to_be_bytes());
-        bytes[12..14].copy_from_slice(&self.window.to_be_bytes());
-        bytes[14..16].copy_from_slice(&self.len.to_be_bytes());
-        bytes
+        fixed(self)
     }
 
     /// Reads the header at the start of `input`; `None` while it is incomplete.
@@ -108,31 +173,8 @@ impl Header {
     /// that speaks something else is told at its first byte.
     ///
     /// # Errors
-    /// [`DecodeError::BadMagic`], [`DecodeError::BadVersion`], [`DecodeError::UnknownType`].
-    pub fn parse(input: &[u8]) -> Result<Option<Self>, DecodeError> {
-        let magic = MAGIC.to_be_bytes();
-        let seen = input.len().min(magic.len());
-        if input[..seen] != magic[..seen] {
-            return Err(DecodeError::BadMagic);
-        }
-        match input.get(2) {
-            None => return Ok(None),
-            Some(&VERSION) => {}
-            Some(&version) => return Err(DecodeError::BadVersion(version)),
-        }
-        let frame_type = match input.get(3) {
-            None => return Ok(None),
-            Some(&number) => FrameType::from_number(number).ok_or(DecodeError::UnknownType(number))?,
-        };
-        let Some(rest) = input.get(4..HEADER_BYTES) else { return Ok(None) };
-        let u32_at = |at: usize| u32::from_be_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
-        let u16_at = |at: usize| u16::from_be_bytes([rest[at], rest[at + 1]]);
-        Ok(Some(Self {
-            frame_type,
-            seq: Seq(u32_at(0)),
-            ack_seq: Seq(u32_at(4)),
-            window: u16_at(8),
-            len: u16_at(10),
-        }))
+    /// [`Malformed::Magic`], [`Incompatible::Version`], [`Malformed::UnknownType`].
+    pub fn parse(input: &[u8]) -> Result<Option<Self>, Rejection> {
+        parse_fixed(input)
     }
 }

@@ -42,6 +42,47 @@ pub struct ProducerId(pub u128);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionId(pub u32);
 
+/// Number that a node gives a subscription of a session, told in SUBSCRIBED. Deliveries and gaps
+/// name it, not the [`SubscriptionId`]: so the bytes of a delivery may be the same for all
+/// subscribers of a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ChannelId(pub u32);
+
+/// What a side can do beyond the fixed frames of version 1; a bit each. HELLO offers, WELCOME says
+/// what is in force: never more than was offered. Unknown bits are ignored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Features(pub u64);
+
+impl Features {
+    /// Nothing but the fixed frames.
+    pub const NONE: Self = Self(0);
+    /// ACK to the client carries receipts.
+    pub const RECEIPTS: Self = Self(1);
+    /// Both sides may send compact headers once WELCOME was sent or received.
+    pub const COMPACT: Self = Self(2);
+
+    /// Those that have a name, with the names that documents and logs use.
+    pub const ALL: &[(Self, &str)] = &[(Self::RECEIPTS, "receipts"), (Self::COMPACT, "compact")];
+
+    /// Whether all of `other` are among these.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Those that both have.
+    #[must_use]
+    pub const fn both(self, other: Self) -> Self {
+        Self(self.0 & other.0)
+    }
+
+    /// All that either has.
+    #[must_use]
+    pub const fn with(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+}
+
 /// Number of a sequenced frame within a session, in serial arithmetic (RFC 1982, 32 bits).
 ///
 /// The first sequenced frame has number 1. Comparison is only by [`Seq::distance`].
@@ -82,6 +123,12 @@ impl WindowUnit {
     #[must_use]
     pub const fn from_log2(log2: u8) -> Option<Self> {
         if log2 >= 4 && log2 <= 15 { Some(Self(log2)) } else { None }
+    }
+
+    /// The unit whose logarithm stands in a HELLO or WELCOME.
+    #[must_use]
+    pub const fn from_number(log2: u64) -> Option<Self> {
+        if log2 <= 15 { Self::from_log2(log2 as u8) } else { None }
     }
 
     /// Base-two logarithm of the unit.

@@ -2,8 +2,9 @@
 //!
 //! Owns the header, the payload of each frame type, limits, close codes, error codes and
 //! the identifiers that appear on the wire. Node, client, simulator and fuzzer all speak
-//! through it. It never does I/O, never looks at a clock, and decoding never allocates:
-//! a decoded frame borrows from the input.
+//! through it; [`link`] has the frames between nodes. It never does I/O, never looks at a clock,
+//! and decoding never allocates: a decoded frame borrows from the input. Encoding allocates
+//! nothing but what the caller's vector lacks.
 //!
 //! ```text
 //!  0        2     3     4          8          12       14       16
@@ -18,21 +19,32 @@
 
 mod close;
 mod codec;
+mod compact;
 mod decoder;
+mod encoder;
 mod error_code;
+pub mod flow;
 mod frame;
 mod header;
 mod ids;
 pub mod limits;
+pub mod link;
+mod list;
+mod rejection;
 mod topic;
 
 pub use close::{CloseClass, CloseCode};
-pub use decoder::{DecodeError, Decoder, Inbound, Step};
+pub use compact::COMPACT_HEADER_BYTES_MAX;
+pub use decoder::{Decoder, Inbound, Step};
+pub use encoder::Encoder;
 pub use error_code::{ErrorCode, Outcome};
 pub use frame::{
-    Delivery, Direction, Frame, Gap, GapReason, Hello, Payload, Publish, Refusal, Start, Subscribe,
-    Subscribed, Welcome,
+    Addresses, Bye, Delivery, Direction, Frame, Gap, GapReason, GoAway, GoAwayReason, Hello, Payload,
+    Publish, Receipt, Receipts, Refusal, Reject, Start, Subscribe, Subscribed, Welcome,
 };
-pub use header::{FrameType, HEADER_BYTES, Header, MAGIC, RESERVED_TYPES, VERSION};
-pub use ids::{Generation, Offset, Position, ProducerId, Seq, SubscriptionId, WindowUnit};
+pub use header::{FrameType, HEADER_BYTES, Header, MAGIC, VERSION};
+pub use ids::{
+    ChannelId, Features, Generation, Offset, Position, ProducerId, Seq, SubscriptionId, WindowUnit,
+};
+pub use rejection::{Incompatible, Malformed, Misbehaved, Rejection};
 pub use topic::{TopicError, TopicName};

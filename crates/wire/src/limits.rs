@@ -30,14 +30,54 @@ pub const REQUESTS_IN_FLIGHT_MAX: usize = 256;
 /// Numbers that a partition remembers a producer. See [`REQUESTS_IN_FLIGHT_MAX`].
 pub const DEDUP_WINDOW: usize = 256;
 
+/// Ranges in the receipts of one ACK: each covers at least one request in flight.
+pub const RECEIPT_RANGES_MAX: usize = REQUESTS_IN_FLIGHT_MAX;
+
+/// Addresses that a GOAWAY names. A client that finds none of them alive has its own list.
+pub const ADDRESSES_MAX: usize = 8;
+
+/// Bytes of one address: a host name of 63 labels would be longer, and nobody has one.
+pub const ADDRESS_BYTES_MAX: usize = 128;
+
+/// Payload bytes accepted on a link before its handshake is over; HELLO of a link with every
+/// field at its longest fits.
+pub const LINK_HELLO_BYTES_MAX: usize = 512;
+
+/// Bytes of a part of a consensus message or a piece of state in one frame of a link; longer ones
+/// are sent in parts.
+pub const LINK_PART_BYTES_MAX: usize = 65_024;
+
 /// Longest encoding of what precedes the body in a publish: flags, number, topic with its
 /// length, generation, body length.
 const PUBLISH_OVERHEAD_MAX: usize = 1 + 10 + 2 + TOPIC_BYTES_MAX + 10 + 3;
 
-/// Longest encoding of what precedes the body in a delivery: subscription, flags,
+/// Longest encoding of what precedes the body in a delivery: channel, flags,
 /// generation, offset, distance to the previous one, body length.
 const DELIVERY_OVERHEAD_MAX: usize = 5 + 1 + 10 + 10 + 10 + 3;
 
+const _: () = assert!(PAYLOAD_BYTES_MAX == u16::MAX as usize);
 const _: () = assert!(BODY_BYTES_MAX + PUBLISH_OVERHEAD_MAX <= PAYLOAD_BYTES_MAX);
 const _: () = assert!(BODY_BYTES_MAX + DELIVERY_OVERHEAD_MAX <= PAYLOAD_BYTES_MAX);
 const _: () = assert!(REQUESTS_IN_FLIGHT_MAX <= DEDUP_WINDOW);
+
+/// Longest receipt: number, count, partition, generation, offset, copies.
+const RECEIPT_BYTES_MAX: usize = 5 + 5 + 5 + 10 + 10 + 5;
+const _: () = assert!(3 + RECEIPT_RANGES_MAX * RECEIPT_BYTES_MAX <= PAYLOAD_BYTES_MAX);
+
+/// Longest HELLO: features, unit, producer, agent with its length.
+const HELLO_MAX: usize = 10 + 10 + 16 + 1 + AGENT_BYTES_MAX;
+const _: () = assert!(3 * HELLO_MAX <= HELLO_BYTES_MAX);
+
+/// Longest GOAWAY: reason, two times, addresses.
+const GOAWAY_MAX: usize = 3 + 5 + 5 + 1 + ADDRESSES_MAX * (2 + ADDRESS_BYTES_MAX);
+const _: () = assert!(GOAWAY_MAX <= PAYLOAD_BYTES_MAX);
+
+/// Longest BYE or REJECT: code, time, detail with its length. A node must be able to say why it
+/// hangs up to a peer that has not said HELLO.
+const FAREWELL_MAX: usize = 3 + 5 + 2 + DETAIL_BYTES_MAX;
+const _: () = assert!(FAREWELL_MAX <= HELLO_BYTES_MAX && FAREWELL_MAX <= LINK_HELLO_BYTES_MAX);
+
+/// Longest LINK_HELLO: features, cluster and store, node, incarnation, epoch, purpose, address.
+const LINK_HELLO_MAX: usize = 10 + 2 * 16 + 10 + 10 + 10 + 1 + 2 + ADDRESS_BYTES_MAX;
+const _: () = assert!(LINK_HELLO_MAX <= LINK_HELLO_BYTES_MAX);
+const _: () = assert!(LINK_PART_BYTES_MAX + 5 * 10 <= PAYLOAD_BYTES_MAX);

@@ -5,7 +5,7 @@ use multibeam_wire::{Hello, Payload, ProducerId, Seq, Start, Subscribe, Subscrip
 /// HELLO with a window of `window` units of 1 KiB.
 pub(crate) fn hello(window: u16, producer: u128, out: &mut Vec<u8>) {
     let hello = Hello {
-        flags: 0,
+        features: multibeam_wire::Features::NONE,
         window_unit_log2: u64::from(WindowUnit::DEFAULT.log2()),
         producer: ProducerId(producer),
         agent: "example",

@@ -73,7 +73,7 @@ async fn garbage_after_hello(raw: &mut Raw, random: &mut Random) {
         }
         // An acknowledgement of what was never sent.
         2 => {
-            Payload::Ack.encode(Seq(0), Seq(1000), WIDE, &mut bytes);
+            Payload::ACK.encode(Seq(0), Seq(1000), WIDE, &mut bytes);
         }
         // HELLO again.
         3 => bytes = raw.hello(1, WIDE),

@@ -4,7 +4,8 @@ use crate::history::HostileEnd;
 use crate::plan::CLIENT_PORT;
 use crate::world::World;
 use multibeam_wire::{
-    Direction, Frame, Hello, Inbound, Payload, ProducerId, Seq, Start, Subscribe, SubscriptionId,
+    ChannelId, Direction, Encoder, Features, Frame, Hello, Inbound, Payload, ProducerId, Seq, Start,
+    Subscribe, SubscriptionId,
 };
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -40,6 +41,7 @@ pub(super) struct Raw {
     pub(super) world: Rc<World>,
     stream: TcpStream,
     inbound: Inbound,
+    encoder: Encoder,
     /// Number of the last sequenced frame sent.
     pub(super) seq: Seq,
     /// Number of the last sequenced frame that came.
@@ -48,6 +50,8 @@ pub(super) struct Raw {
     pub(super) acked: Seq,
     /// Topics by subscription, where each message's body is its topic.
     pub(super) follows: BTreeMap<SubscriptionId, &'static str>,
+    /// What the node calls them.
+    channels: BTreeMap<ChannelId, SubscriptionId>,
     /// Garbage was sent: acknowledgements mean nothing.
     pub(super) lawless: bool,
     pub(super) end: HostileEnd,
@@ -62,6 +66,8 @@ impl Raw {
             world: Rc::clone(world),
             stream,
             inbound: Inbound::new(Direction::ToClient),
+            encoder: Encoder::new(),
+            channels: BTreeMap::new(),
             seq: Seq(0),
             seen: Seq(0),
             acked: Seq(0),
@@ -93,14 +99,14 @@ impl Raw {
             self.seq = self.seq.next();
         }
         let mut bytes = Vec::new();
-        payload.encode(self.seq, self.seen, window, &mut bytes);
+        self.encoder.encode(payload, self.seq, self.seen, window, &mut bytes);
         bytes
     }
 
-    /// HELLO with a unit of 16 bytes.
+    /// HELLO with a unit of 16 bytes; every other one wants compact headers.
     pub(super) fn hello(&mut self, producer: u64, window: u16) -> Vec<u8> {
         let hello = Hello {
-            flags: 0,
+            features: if producer.is_multiple_of(2) { Features::COMPACT } else { Features::NONE },
             window_unit_log2: 4,
             producer: ProducerId(u128::from(producer)),
             agent: "hostile",
@@ -140,25 +146,34 @@ impl Raw {
         if !self.end.byes.is_empty() {
             self.broken("bytes behind BYE".to_owned());
         }
-        self.end.rest += bytes.len();
         self.inbound.push(bytes);
         loop {
+            self.end.rest = self.inbound.pending_bytes();
             let got = match self.inbound.next_frame() {
                 Ok(None) => return,
                 Ok(Some(frame)) => {
-                    let size = multibeam_wire::HEADER_BYTES + usize::from(frame.header.len);
                     let checked = check(&frame, self.seen, self.seq, self.lawless)
-                        .and_then(|()| check_topic(&frame, &self.follows));
-                    if let Payload::Bye { code, .. } = frame.payload {
-                        self.end.byes.push(code);
+                        .and_then(|()| check_topic(&frame, &self.follows, &self.channels));
+                    if let Payload::Bye(bye) = frame.payload {
+                        self.end.byes.push(bye.code);
                     }
+                    if let Payload::Subscribed(told) = frame.payload {
+                        self.channels.insert(told.channel, told.subscription);
+                    }
+                    let compact = matches!(
+                        frame.payload,
+                        Payload::Welcome(welcome) if welcome.features.has(Features::COMPACT)
+                    );
                     if frame.header.frame_type.sequenced() {
                         self.seen = frame.header.seq;
                     }
                     self.acked = frame.header.ack_seq;
-                    self.end.rest -= size;
                     self.end.frames += 1;
                     let got = reduce(&frame);
+                    if compact {
+                        self.inbound.agree_compact();
+                        self.encoder.agree_compact();
+                    }
                     checked.map(|()| got)
                 }
                 Err(error) => Err(error.to_string()),
@@ -187,16 +202,18 @@ fn reduce(frame: &Frame<'_>) -> Got {
             Got::Delivery { seq: frame.header.seq, payload_bytes: u32::from(frame.header.len) }
         }
         Payload::Error(refusal) => Got::Refused(refusal.ref_seq),
-        Payload::Bye { .. } => Got::Bye,
+        Payload::Bye(_) => Got::Bye,
         Payload::Welcome(_)
         | Payload::Subscribed(_)
         | Payload::Gap(_)
         | Payload::Heartbeat
-        | Payload::Ack
+        | Payload::Ack(_)
         | Payload::WindowUpdate
         | Payload::Publish(_)
         | Payload::Hello(_)
         | Payload::Subscribe(_)
+        | Payload::GoAway(_)
+        | Payload::Reject(_)
         | Payload::Unsubscribe(_) => Got::Other,
     }
 }
@@ -215,9 +232,16 @@ fn check(frame: &Frame<'_>, seen: Seq, sent: Seq, lawless: bool) -> Result<(), S
 }
 
 /// Where messages name their topic, it must be the one that was subscribed to.
-fn check_topic(frame: &Frame<'_>, follows: &BTreeMap<SubscriptionId, &'static str>) -> Result<(), String> {
+fn check_topic(
+    frame: &Frame<'_>,
+    follows: &BTreeMap<SubscriptionId, &'static str>,
+    channels: &BTreeMap<ChannelId, SubscriptionId>,
+) -> Result<(), String> {
     let Payload::Delivery(delivery) = &frame.payload else { return Ok(()) };
-    match follows.get(&delivery.subscription) {
+    let Some(subscription) = channels.get(&delivery.channel) else {
+        return Err(format!("{:?} was never told", delivery.channel));
+    };
+    match follows.get(subscription) {
         Some(topic) if topic.as_bytes() != delivery.body => {
             Err(format!("{topic} has a message of {}", String::from_utf8_lossy(delivery.body)))
         }

@@ -51,6 +51,7 @@ impl Judge {
             }
             What::Ended { .. }
             | What::Refused { .. }
+            | What::Blamed { .. }
             | What::Killed { .. }
             | What::HostileEnd(_)
             | What::Healed => {}

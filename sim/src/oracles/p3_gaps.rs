@@ -60,6 +60,7 @@ impl Known {
                 | What::Subscribed { .. }
                 | What::Gap { .. }
                 | What::Refused { .. }
+                | What::Blamed { .. }
                 | What::Killed { .. }
                 | What::HostileEnd(_)
                 | What::Healed => {}
@@ -111,6 +112,7 @@ fn followers(history: &[Entry]) -> BTreeMap<usize, Follower> {
             What::Invoke { .. }
             | What::Ended { .. }
             | What::Refused { .. }
+            | What::Blamed { .. }
             | What::Killed { .. }
             | What::HostileEnd(_)
             | What::Healed => {}

@@ -1,5 +1,6 @@
 //! P9, bad bytes harm no one: whatever a client sends ends in valid frames or in one BYE with
-//! a known number. That others notice nothing is what all other oracles see.
+//! a known number. That others notice nothing is what all other oracles see, and who keeps the
+//! rules is never blamed for breaking one: the node reads and writes well-formed bytes right.
 
 use crate::history::{Entry, Failure, HostileEnd, What};
 use crate::plan::Plan;
@@ -12,6 +13,10 @@ const ORACLE: &str = "P9";
 pub fn judge(plan: &Plan, history: &[Entry]) -> Vec<Failure> {
     let allowed = Allowed::by(plan);
     for entry in history {
+        if let What::Blamed { client, error } = &entry.what {
+            let detail = format!("client {client}, at {} us: {error}", entry.time_us);
+            return vec![Failure::new(ORACLE, detail)];
+        }
         let What::HostileEnd(end) = &entry.what else { continue };
         if let Err(detail) = check(end, allowed) {
             let detail = format!("hostile {} that ended at {} us {detail}: {end:?}", end.who, entry.time_us);
@@ -106,6 +111,13 @@ mod tests {
             spoil(&mut end);
             assert!(check(&end, Allowed::default()).is_err(), "{at}");
         }
+    }
+
+    #[test]
+    fn blame_is_a_failure() {
+        let plan = Plan::of(1);
+        let blamed = What::Blamed { client: 1, error: "x".to_owned() };
+        assert_eq!(judge(&plan, &crate::oracles::fixture::history([blamed])).len(), 1);
     }
 
     #[test]

@@ -153,6 +153,7 @@ fn client(random: &mut Random, slow: bool) -> ClientKnobs {
     ClientKnobs {
         window_bytes: random.pick(windows),
         window_unit_log2,
+        compact: random.pick(&[true, true, false]),
         backoff_ms_min: random.range(5..=80),
         backoff_ms_max: random.range(200..=800),
         connect_timeout_ms: random.range(500..=1_500),

@@ -6,7 +6,7 @@ use crate::random::Random;
 use crate::world::Phase;
 use multibeam::event_loop::{Loop, Next};
 use multibeam::platform::Platform;
-use multibeam_model::core::Time;
+use multibeam_model::core::{Stat, Time};
 use multibeam_model::post::Post;
 use multibeam_model::{ModelKernel, invariants};
 use std::cell::RefCell;
@@ -14,8 +14,8 @@ use std::rc::Rc;
 use std::time::Duration;
 use tokio::sync::Notify;
 
-/// Turns without sleep that count as a loop that never sleeps again. The busiest turn of a
-/// clean run is followed by a few thousand.
+/// Turns without sleep, and without a byte from or to a socket, that count as a loop that never
+/// sleeps again. A clean run has a few thousand.
 const AGAINS_MAX: u32 = 50_000;
 
 /// Shortest wait: below, a deadline that is just now would turn for ever at one moment.
@@ -31,7 +31,7 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) async fn drive(mut self, mut shard: Loop<ModelKernel>) {
-        let mut agains = 0;
+        let (mut agains, mut bytes) = (0, 0);
         loop {
             shard.turn(self.platform.now());
             let next = shard.release(self.platform.now());
@@ -39,9 +39,13 @@ impl Driver {
             match next {
                 Next::Done => return,
                 Next::Again => {
-                    agains += 1;
+                    // A budget of two bytes a turn makes many turns of a busy socket.
+                    let stats = shard.stats();
+                    let moved = stats.load(Stat::BytesIn) + stats.load(Stat::BytesOut);
+                    agains = if std::mem::replace(&mut bytes, moved) == moved { agains + 1 } else { 0 };
                     if agains > AGAINS_MAX {
-                        let detail = format!("shard {} turned {agains} times without sleep", self.index);
+                        let detail =
+                            format!("shard {} turned {agains} times without sleep or bytes", self.index);
                         self.platform.world.fail("livelock", detail);
                         return;
                     }

@@ -12,8 +12,8 @@ use crate::config::{Config, millis};
 use crate::error::{ConnectionError, PublishError, RefusalError};
 use crate::random::Random;
 use multibeam_wire::{
-    CloseCode, Direction, Frame, Generation, Hello, Inbound, Payload, ProducerId, Refusal, Seq, Subscribe,
-    Welcome,
+    Bye, CloseCode, Direction, Encoder, Features, Frame, Generation, GoAway, Hello, Inbound, Payload,
+    ProducerId, Refusal, Reject, Rejection, Seq, Subscribe, Welcome, flow,
 };
 
 /// Unwritten bytes above which no request is added. A frame more may stand behind it.
@@ -31,6 +31,7 @@ pub(super) struct Established {
     pub(super) since_ms: u64,
     pub(super) interval_ms: u64,
     pub(super) session: u64,
+    compact: bool,
     generation: Generation,
 }
 
@@ -40,6 +41,32 @@ pub(super) struct Ending {
     /// What the node is told, if anything.
     bye: Option<CloseCode>,
     pub(super) error: ConnectionError,
+    /// Where and when the node wants this client next.
+    pub(super) directions: Option<Directions>,
+}
+
+impl Ending {
+    const fn new(bye: Option<CloseCode>, error: ConnectionError) -> Self {
+        Self { bye, error, directions: None }
+    }
+}
+
+/// The node's word on the next connection, which goes before the client's own pauses: so a node
+/// sets the rate at which its clients come back.
+#[derive(Debug)]
+pub(super) struct Directions {
+    /// The pause before it; `None`: none after a connection that has held, else the client's own.
+    pub(super) retry_after_ms: Option<u64>,
+    /// To be tried first, in this order.
+    pub(super) addresses: Vec<String>,
+}
+
+/// A GOAWAY that was heard: the session goes on until this client's turn.
+#[derive(Debug)]
+struct Leave {
+    at_ms: u64,
+    reason: u16,
+    addresses: Vec<String>,
 }
 
 /// One connection, from the moment it is open.
@@ -67,7 +94,9 @@ impl Connection {
             exchange: Exchange {
                 server,
                 number,
+                encoder: Encoder::new(),
                 hello_sent: false,
+                leave: None,
                 established: None,
                 requests: Requests::new(),
                 deliveries: Deliveries::new(config.window_unit, config.window_bytes, carried_bytes),
@@ -90,7 +119,7 @@ impl Connection {
     }
 
     pub(super) fn end(&mut self, bye: Option<CloseCode>, error: ConnectionError) {
-        self.ending.get_or_insert(Ending { bye, error });
+        self.ending.get_or_insert(Ending::new(bye, error));
     }
 
     pub(super) fn into_ending(self) -> Option<Ending> {
@@ -106,8 +135,11 @@ impl Connection {
             let handled = match self.inbound.next_frame() {
                 Ok(None) => return,
                 Ok(Some(frame)) => self.exchange.handle_frame(&frame, now_ms, ledger),
-                Err(error) => Err(self.exchange.broken(error.close_code(), &error.to_string())),
+                Err(rejection) => Err(self.exchange.rejected(rejection)),
             };
+            if self.exchange.is_compact() {
+                self.inbound.agree_compact();
+            }
             if let Err(ending) = handled {
                 self.ending = Some(ending);
                 return;
@@ -138,7 +170,7 @@ impl Connection {
         if !self.exchange.hello_sent {
             self.exchange.hello_sent = true;
             let hello = Hello {
-                flags: 0,
+                features: config.features(),
                 window_unit_log2: config.window_unit.log2().into(),
                 producer,
                 agent: &config.agent,
@@ -154,7 +186,8 @@ impl Connection {
     pub(super) fn next_deadline_ms(&self) -> u64 {
         let exchange = &self.exchange;
         let Some(established) = exchange.established else { return exchange.handshake_until_ms };
-        let due = exchange.heartbeat_at_ms.min(exchange.silent_at_ms(&established));
+        let due =
+            exchange.heartbeat_at_ms.min(exchange.silent_at_ms(&established)).min(exchange.leave_at_ms());
         exchange.deliveries.ack_due_ms().map_or(due, |ack| ack.min(due))
     }
 
@@ -175,8 +208,10 @@ impl Connection {
 struct Exchange {
     server: String,
     number: u64,
+    encoder: Encoder,
     hello_sent: bool,
     established: Option<Established>,
+    leave: Option<Leave>,
     requests: Requests,
     deliveries: Deliveries,
     /// A publish that did not fit the window, and its payload bytes: it need not be encoded
@@ -191,17 +226,18 @@ struct Exchange {
 impl Exchange {
     fn handle_frame(&mut self, frame: &Frame<'_>, now_ms: u64, ledger: &mut Ledger) -> Result<(), Ending> {
         self.heard_ms = now_ms;
-        if let Payload::Bye { code, detail } = frame.payload {
+        if let Payload::Bye(Bye { code, detail }) = frame.payload {
             let error =
                 ConnectionError::Bye { server: self.server.clone(), number: code, detail: detail.to_owned() };
-            return Err(Ending { bye: None, error });
+            return Err(Ending::new(None, error));
         }
         match (&frame.payload, self.established.is_some()) {
             (Payload::Welcome(_), true) => return Err(self.misbehaved(CloseCode::HelloTwice)),
+            (Payload::Reject(reject), false) => return Err(self.turned_away(reject)),
             (Payload::Welcome(_), false) | (_, true) => {}
             (_, false) => return Err(self.misbehaved(CloseCode::HelloExpected)),
         }
-        self.deliveries.check(&frame.header).map_err(|code| self.misbehaved(code))?;
+        flow::in_order(self.deliveries.last(), &frame.header).map_err(|error| self.rejected(error.into()))?;
         if let Payload::Error(refusal) = &frame.payload {
             // Before the header's acknowledgement, which may cover the refused request.
             self.refused(refusal, ledger)?;
@@ -219,7 +255,7 @@ impl Exchange {
         let (seq, kept) = match &frame.payload {
             Payload::Delivery(delivery) => {
                 let payload_bytes = u32::from(frame.header.len);
-                let seq = self.deliveries.data(payload_bytes).map_err(|code| self.misbehaved(code))?;
+                let seq = self.deliveries.data(payload_bytes).map_err(|error| self.rejected(error.into()))?;
                 let tag = Tag { connection: self.number, seq };
                 (seq, subscriptions.delivered(delivery, tag, payload_bytes, stats, notices))
             }
@@ -232,11 +268,16 @@ impl Exchange {
                 subscriptions.subscribed(told, notices);
                 return Ok(());
             }
+            Payload::GoAway(go_away) => {
+                self.leave(go_away, now_ms);
+                return Ok(());
+            }
+            Payload::Reject(_) => return Err(self.misbehaved(CloseCode::HelloTwice)),
             Payload::Welcome(_)
             | Payload::Error(_)
-            | Payload::Bye { .. }
+            | Payload::Bye(_)
             | Payload::Heartbeat
-            | Payload::Ack
+            | Payload::Ack(_)
             | Payload::WindowUpdate => return Ok(()),
             Payload::Publish(_) | Payload::Hello(_) | Payload::Subscribe(_) | Payload::Unsubscribe(_) => {
                 return Err(self.misbehaved(CloseCode::WrongDirection));
@@ -251,17 +292,21 @@ impl Exchange {
     fn welcome(&mut self, welcome: &Welcome, now_ms: u64, random: &mut Random) {
         self.requests.welcome(welcome.window_unit, welcome.requests_in_flight_max);
         self.deliveries.welcome(welcome.window_unit);
+        if welcome.features.has(Features::COMPACT) {
+            self.encoder.agree_compact();
+        }
         self.established = Some(Established {
             since_ms: now_ms,
             interval_ms: u64::from(welcome.heartbeat_interval_ms).max(HEARTBEAT_INTERVAL_MS_MIN),
             session: welcome.session,
+            compact: welcome.features.has(Features::COMPACT),
             generation: welcome.generation,
         });
         self.sent_something(now_ms, random);
     }
 
     fn refused(&mut self, refusal: &Refusal<'_>, ledger: &mut Ledger) -> Result<(), Ending> {
-        let request = self.requests.at(refusal.ref_seq).map_err(|code| self.misbehaved(code))?;
+        let request = self.requests.at(refusal.ref_seq).map_err(|error| self.rejected(error.into()))?;
         let error = RefusalError::from(refusal);
         match request {
             Some(Request::Publish(number)) => {
@@ -279,7 +324,7 @@ impl Exchange {
     }
 
     fn acked(&mut self, ack: Seq, ledger: &mut Ledger) -> Result<(), Ending> {
-        for request in self.requests.acked(ack).map_err(|code| self.misbehaved(code))? {
+        for request in self.requests.acked(ack).map_err(|error| self.rejected(error.into()))? {
             match request {
                 Request::Publish(number) => {
                     if ledger.publishes.end(number, Ok(()), &mut ledger.notices) {
@@ -322,12 +367,14 @@ impl Exchange {
             let (ack_seq, window) = self.deliveries.header_fields();
             let start = out.len();
             let seq = self.requests.last().next();
-            let payload_bytes = Payload::Publish(publish).encode(seq, ack_seq, window, out) as u32;
+            let mut encoder = self.encoder;
+            let payload_bytes = encoder.encode(&Payload::Publish(publish), seq, ack_seq, window, out) as u32;
             if !self.requests.room_for_data(payload_bytes) {
                 out.truncate(start);
                 self.blocked = Some((ticket, payload_bytes));
                 return;
             }
+            self.encoder = encoder;
             self.blocked = None;
             let Some((number, again)) = ledger.publishes.front_sent(established.generation) else { return };
             self.requests.send(Request::Publish(number), payload_bytes);
@@ -343,7 +390,7 @@ impl Exchange {
             return;
         }
         if self.deliveries.ack_due_ms().is_some_and(|due| due <= now_ms) {
-            self.put(&Payload::Ack, now_ms, out, random);
+            self.put(&Payload::ACK, now_ms, out, random);
         } else if self.deliveries.window_update_due() {
             self.put(&Payload::WindowUpdate, now_ms, out, random);
         } else if self.heartbeat_at_ms <= now_ms {
@@ -354,7 +401,7 @@ impl Exchange {
     /// Appends a frame. A numbered one must have its number already.
     fn put(&mut self, payload: &Payload<'_>, now_ms: u64, out: &mut Vec<u8>, random: &mut Random) {
         let (ack_seq, window) = self.deliveries.header_fields();
-        payload.encode(self.requests.last(), ack_seq, window, out);
+        self.encoder.encode(payload, self.requests.last(), ack_seq, window, out);
         self.deliveries.told();
         self.sent_something(now_ms, random);
     }
@@ -369,19 +416,55 @@ impl Exchange {
         self.heard_ms + SILENT_INTERVALS_MAX * established.interval_ms
     }
 
-    fn timed_out(&self, now_ms: u64) -> Option<Ending> {
+    fn timed_out(&mut self, now_ms: u64) -> Option<Ending> {
         let server = self.server.clone();
         match self.established {
             None if self.handshake_until_ms <= now_ms => {
                 let timeout_ms = self.handshake_timeout_ms;
-                Some(Ending { bye: None, error: ConnectionError::HandshakeTimeout { server, timeout_ms } })
+                Some(Ending::new(None, ConnectionError::HandshakeTimeout { server, timeout_ms }))
             }
             Some(established) if self.silent_at_ms(&established) <= now_ms => {
                 let error = ConnectionError::Silent { server, silent_ms: now_ms - self.heard_ms };
-                Some(Ending { bye: Some(CloseCode::HeartbeatTimeout), error })
+                Some(Ending::new(Some(CloseCode::HeartbeatTimeout), error))
             }
+            Some(_) if self.leave_at_ms() <= now_ms => self.leave.take().map(|leave| {
+                let error = ConnectionError::SentAway { server, number: leave.reason };
+                let directions = Directions { retry_after_ms: None, addresses: leave.addresses };
+                Ending { directions: Some(directions), ..Ending::new(Some(CloseCode::Normal), error) }
+            }),
             None | Some(_) => None,
         }
+    }
+
+    fn is_compact(&self) -> bool {
+        self.established.is_some_and(|established| established.compact)
+    }
+
+    fn leave_at_ms(&self) -> u64 {
+        self.leave.as_ref().map_or(u64::MAX, |leave| leave.at_ms)
+    }
+
+    /// The node wants this client elsewhere: it goes when its turn comes, and no later than the
+    /// node would close.
+    fn leave(&mut self, go_away: &GoAway<'_>, now_ms: u64) {
+        let at_ms = now_ms + u64::from(go_away.retry_after_ms.min(go_away.deadline_ms));
+        let addresses = go_away.addresses.iter().map(str::to_owned).collect();
+        self.leave = Some(Leave { at_ms, reason: go_away.reason, addresses });
+    }
+
+    fn turned_away(&self, reject: &Reject<'_>) -> Ending {
+        let error = ConnectionError::Bye {
+            server: self.server.clone(),
+            number: reject.code,
+            detail: reject.detail.to_owned(),
+        };
+        let retry_after_ms = Some(u64::from(reject.retry_after_ms)).filter(|slot| *slot > 0);
+        let directions = Directions { retry_after_ms, addresses: Vec::new() };
+        Ending { directions: Some(directions), ..Ending::new(None, error) }
+    }
+
+    fn rejected(&self, rejection: Rejection) -> Ending {
+        self.broken(rejection.close_code(), &rejection.to_string())
     }
 
     fn misbehaved(&self, code: CloseCode) -> Ending {
@@ -391,6 +474,6 @@ impl Exchange {
     fn broken(&self, code: CloseCode, detail: &str) -> Ending {
         let error =
             ConnectionError::Protocol { server: self.server.clone(), code, detail: detail.to_owned() };
-        Ending { bye: Some(code), error }
+        Ending::new(Some(code), error)
     }
 }

@@ -9,7 +9,7 @@
 //! An acknowledgement is due at a quarter of the window, or 500 ms after the first frame
 //! became done, whichever is first; any frame sent earlier carries it.
 
-use multibeam_wire::{CloseCode, Header, Seq, WindowUnit};
+use multibeam_wire::{CloseCode, Misbehaved, Seq, WindowUnit, flow};
 use std::collections::VecDeque;
 
 /// How long an acknowledgement waits for a frame that carries it.
@@ -86,32 +86,24 @@ impl Deliveries {
         }
     }
 
-    /// Checks the number of a frame. [`Self::data`] and [`Self::gap`] take it over, so that a
-    /// frame with another fault leaves no trace.
-    ///
-    /// # Errors
-    /// [`CloseCode::SeqBroken`].
-    pub(super) fn check(&self, header: &Header) -> Result<(), CloseCode> {
-        let expected = if header.frame_type.sequenced() { self.last.next() } else { self.last };
-        if header.seq == expected { Ok(()) } else { Err(CloseCode::SeqBroken) }
+    /// Number of the last frame received. [`Self::data`] and [`Self::gap`] take over the next one, so
+    /// that a frame with another fault leaves no trace.
+    pub(super) const fn last(&self) -> Seq {
+        self.last
     }
 
     /// Takes over a DATA frame whose number was checked.
     ///
     /// # Errors
-    /// [`CloseCode::WindowExceeded`].
-    pub(super) fn data(&mut self, payload_bytes: u32) -> Result<Seq, CloseCode> {
+    /// [`Misbehaved::WindowExceeded`].
+    pub(super) fn data(&mut self, payload_bytes: u32) -> Result<Seq, Misbehaved> {
+        let in_flight_bytes = self.unacked_bytes;
         self.last = self.last.next();
         self.open.push_back(Open { kind: Kind::Data { payload_bytes }, done: false });
         self.unacked_bytes += u64::from(payload_bytes);
         self.unacked_data += 1;
         self.invariants();
-        let alone = self.unacked_data == 1 && self.granted_bytes > 0;
-        if alone || self.unacked_bytes <= self.granted_bytes {
-            Ok(self.last)
-        } else {
-            Err(CloseCode::WindowExceeded)
-        }
+        flow::within_window(self.granted_bytes, in_flight_bytes, payload_bytes.into()).map(|()| self.last)
     }
 
     /// Takes over a GAP frame whose number was checked.

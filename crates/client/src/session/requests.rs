@@ -6,7 +6,7 @@
 //! ```
 
 use multibeam_wire::limits::REQUESTS_IN_FLIGHT_MAX;
-use multibeam_wire::{CloseCode, Seq, SubscriptionId, WindowUnit};
+use multibeam_wire::{Misbehaved, Seq, SubscriptionId, WindowUnit, flow};
 use std::collections::VecDeque;
 
 /// What a numbered frame asked for.
@@ -75,11 +75,7 @@ impl Requests {
 
     /// Whether DATA with this payload may go. While none is in flight, one of any size may.
     pub(super) const fn room_for_data(&self, payload_bytes: u32) -> bool {
-        if self.bytes_in_flight == 0 {
-            self.window_bytes > 0
-        } else {
-            self.bytes_in_flight + payload_bytes as u64 <= self.window_bytes
-        }
+        flow::fits_window(self.window_bytes, self.bytes_in_flight, payload_bytes as u64)
     }
 
     /// Takes the next number for a frame that is being sent.
@@ -95,12 +91,9 @@ impl Requests {
     /// Takes over a cumulative acknowledgement and hands out what it covers, oldest first.
     ///
     /// # Errors
-    /// [`CloseCode::AckInvalid`] where it goes backwards or covers what was never sent.
-    pub(super) fn acked(&mut self, ack: Seq) -> Result<Vec<Request>, CloseCode> {
-        let newly = usize::try_from(self.acked.distance(ack)).map_err(|_| CloseCode::AckInvalid)?;
-        if newly > self.in_flight.len() {
-            return Err(CloseCode::AckInvalid);
-        }
+    /// [`Misbehaved::AckInvalid`] where it goes backwards or covers what was never sent.
+    pub(super) fn acked(&mut self, ack: Seq) -> Result<Vec<Request>, Misbehaved> {
+        let newly = flow::newly_acked(self.acked, ack, self.last)? as usize;
         let done: Vec<_> = self.in_flight.drain(..newly).collect();
         self.bytes_in_flight -= done.iter().map(|sent| u64::from(sent.window_bytes)).sum::<u64>();
         self.acked = ack;
@@ -112,10 +105,10 @@ impl Requests {
     /// flight until an acknowledgement covers it.
     ///
     /// # Errors
-    /// [`CloseCode::AckInvalid`] where nothing with that number was ever sent.
-    pub(super) fn at(&self, seq: Seq) -> Result<Option<Request>, CloseCode> {
+    /// [`Misbehaved::AckInvalid`] where nothing with that number was ever sent.
+    pub(super) fn at(&self, seq: Seq) -> Result<Option<Request>, Misbehaved> {
         if seq.distance(self.last) < 0 {
-            return Err(CloseCode::AckInvalid);
+            return Err(Misbehaved::AckInvalid { acked: self.acked, ack: seq, sent: self.last });
         }
         let index = usize::try_from(i64::from(self.acked.distance(seq)) - 1).ok();
         Ok(index.and_then(|index| self.in_flight.get(index)).map(|sent| sent.request))

@@ -9,7 +9,7 @@ use super::Notice;
 use crate::error::{RefusalError, SubscribeError};
 use crate::event::{Event, GapReason};
 use crate::status::ClientStats;
-use multibeam_wire::{Delivery, Gap, Position, Seq, Start, Subscribed, SubscriptionId, TopicName};
+use multibeam_wire::{ChannelId, Delivery, Gap, Position, Seq, Start, Subscribed, SubscriptionId, TopicName};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Subscriptions of one client. Bounds what a reconnect has to send again.
@@ -40,6 +40,8 @@ struct Subscription {
     taken: Option<Position>,
     /// Number of the SUBSCRIBE on the present connection.
     requested: Option<Seq>,
+    /// What the node calls it on the present connection.
+    channel: Option<ChannelId>,
     told_subscribed: bool,
     ended: bool,
     queue: VecDeque<Queued>,
@@ -62,6 +64,8 @@ pub enum Next {
 pub(super) struct Subscriptions {
     last_id: u32,
     live: BTreeMap<SubscriptionId, Subscription>,
+    /// On the present connection.
+    channels: BTreeMap<ChannelId, SubscriptionId>,
     to_subscribe: BTreeSet<SubscriptionId>,
     to_unsubscribe: BTreeSet<SubscriptionId>,
     /// Number of the present or last connection.
@@ -75,6 +79,7 @@ impl Subscriptions {
         Self {
             last_id: 0,
             live: BTreeMap::new(),
+            channels: BTreeMap::new(),
             to_subscribe: BTreeSet::new(),
             to_unsubscribe: BTreeSet::new(),
             connection: 0,
@@ -104,6 +109,7 @@ impl Subscriptions {
                 cursor,
                 taken: cursor,
                 requested: None,
+                channel: None,
                 told_subscribed: false,
                 ended: false,
                 queue: VecDeque::new(),
@@ -118,6 +124,9 @@ impl Subscriptions {
     pub(super) fn remove(&mut self, id: SubscriptionId) -> Vec<Tag> {
         let Some(subscription) = self.live.remove(&id) else { return Vec::new() };
         self.to_subscribe.remove(&id);
+        if let Some(channel) = subscription.channel {
+            self.channels.remove(&channel);
+        }
         if subscription.requested.is_some() && !subscription.ended {
             self.to_unsubscribe.insert(id);
         }
@@ -135,9 +144,11 @@ impl Subscriptions {
         assert!(self.connection < connection);
         self.connection = connection;
         self.to_unsubscribe.clear();
+        self.channels.clear();
         self.carried_bytes = 0;
         for (&id, subscription) in &mut self.live {
             subscription.requested = None;
+            subscription.channel = None;
             self.carried_bytes +=
                 subscription.queue.iter().map(|queued| u64::from(queued.payload_bytes)).sum::<u64>();
             if !subscription.ended {
@@ -180,6 +191,15 @@ impl Subscriptions {
 
     pub(super) fn subscribed(&mut self, told: &Subscribed, notices: &mut VecDeque<Notice>) {
         let Some(subscription) = self.live.get_mut(&told.subscription) else { return };
+        let before = subscription.channel.replace(told.channel);
+        if let Some(before) = before {
+            self.channels.remove(&before);
+        }
+        let taken_from = self.channels.insert(told.channel, told.subscription);
+        if let Some(other) = taken_from.and_then(|other| self.live.get_mut(&other)) {
+            other.channel = None;
+        }
+        let Some(subscription) = self.live.get_mut(&told.subscription) else { return };
         // A cursor that the application asked for stays: a gap behind it must be told.
         subscription.cursor.get_or_insert(told.from);
         if !std::mem::replace(&mut subscription.told_subscribed, true) {
@@ -199,9 +219,7 @@ impl Subscriptions {
         stats: &mut ClientStats,
         notices: &mut VecDeque<Notice>,
     ) -> bool {
-        let Some(subscription) = self.live.get_mut(&delivery.subscription).filter(|it| !it.ended) else {
-            return false;
-        };
+        let Some((id, subscription)) = self.on_channel(delivery.channel) else { return false };
         let position = delivery.position;
         if let Some(cursor) = subscription.cursor {
             if position <= cursor {
@@ -210,9 +228,15 @@ impl Subscriptions {
             }
             let before = Position { offset: delivery.prev, ..position };
             if before > cursor {
-                stats.silent_gaps += 1;
+                let reason = if delivery.skipped {
+                    stats.gaps_told += 1;
+                    GapReason::Told(multibeam_wire::GapReason::Conflated)
+                } else {
+                    stats.silent_gaps += 1;
+                    GapReason::Silent
+                };
                 subscription.cursor = Some(before);
-                let event = Event::Gap { from: cursor, to: before, reason: GapReason::Silent };
+                let event = Event::Gap { from: cursor, to: before, reason };
                 subscription.push(event, None, 0);
             }
         }
@@ -225,7 +249,7 @@ impl Subscriptions {
             body: delivery.body.to_vec(),
         };
         subscription.push(event, Some(tag), payload_bytes);
-        notices.push_back(Notice::Readable(delivery.subscription));
+        notices.push_back(Notice::Readable(id));
         true
     }
 
@@ -237,9 +261,7 @@ impl Subscriptions {
         stats: &mut ClientStats,
         notices: &mut VecDeque<Notice>,
     ) -> bool {
-        let Some(subscription) = self.live.get_mut(&gap.subscription).filter(|it| !it.ended) else {
-            return false;
-        };
+        let Some((id, subscription)) = self.on_channel(gap.channel) else { return false };
         if subscription.cursor.is_some_and(|cursor| gap.to <= cursor) {
             stats.duplicates_dropped += 1;
             return false;
@@ -249,7 +271,7 @@ impl Subscriptions {
         subscription.cursor = Some(gap.to);
         let event = Event::Gap { from, to: gap.to, reason: GapReason::Told(gap.reason) };
         subscription.push(event, Some(tag), 0);
-        notices.push_back(Notice::Readable(gap.subscription));
+        notices.push_back(Notice::Readable(id));
         true
     }
 
@@ -293,6 +315,13 @@ impl Subscriptions {
         notices.extend(self.live.keys().map(|&id| Notice::Readable(id)));
     }
 
+    /// Whose deliveries come on a channel, if anybody handles them.
+    fn on_channel(&mut self, channel: ChannelId) -> Option<(SubscriptionId, &mut Subscription)> {
+        let id = *self.channels.get(&channel)?;
+        let subscription = self.live.get_mut(&id).filter(|it| !it.ended)?;
+        Some((id, subscription))
+    }
+
     fn release(&mut self, queued: &Queued) {
         if queued.tag.is_some_and(|tag| tag.connection != self.connection) {
             assert!(self.carried_bytes >= u64::from(queued.payload_bytes));
@@ -304,6 +333,9 @@ impl Subscriptions {
         debug_assert!(self.to_subscribe.iter().all(|id| self.live.contains_key(id)));
         debug_assert!(self.to_unsubscribe.iter().all(|id| !self.live.contains_key(id)));
         debug_assert!(self.live.values().all(|it| it.taken <= it.cursor));
+        debug_assert!(self.channels.iter().all(|(channel, id)| {
+            self.live.get(id).is_some_and(|subscription| subscription.channel == Some(*channel))
+        }));
     }
 }
 

@@ -10,8 +10,8 @@
 use multibeam_client::session::{Dial, Flow, Next, Notice, Ticket};
 use multibeam_client::{Config, Event, PublishError, Session, Start, TopicName};
 use multibeam_wire::{
-    Delivery, Direction, Gap, GapReason, Generation, Header, Inbound, Offset, Payload, Position, Seq,
-    Subscribed, SubscriptionId, Welcome, WindowUnit,
+    ChannelId, Delivery, Direction, Encoder, Features, Gap, GapReason, Generation, Header, Inbound, Offset,
+    Payload, Position, Seq, Subscribed, SubscriptionId, Welcome, WindowUnit,
 };
 
 /// A frame of the client, with strings and bodies of its own.
@@ -30,6 +30,10 @@ pub enum Got {
 /// One side of a connection, as a node; checks the client's headers.
 pub struct Node {
     inbound: Inbound,
+    encoder: Encoder,
+    offered: Features,
+    /// What it agrees to.
+    pub features: Features,
     pub last_sent: Seq,
     pub last_got: Seq,
     pub acked_by_client: Seq,
@@ -46,6 +50,9 @@ impl Node {
     pub fn new() -> Self {
         Self {
             inbound: Inbound::new(Direction::ToNode),
+            encoder: Encoder::new(),
+            offered: Features::NONE,
+            features: Features::COMPACT,
             last_sent: Seq(0),
             last_got: Seq(0),
             acked_by_client: Seq(0),
@@ -69,6 +76,9 @@ impl Node {
             assert_eq!(header.seq, self.last_got, "numbers without holes: {header:?}");
             assert!(self.acked_by_client.distance(header.ack_seq) >= 0, "acknowledgements never go back");
             assert!(header.ack_seq.distance(self.last_sent) >= 0, "nothing unsent is acknowledged");
+            if let Payload::Hello(hello) = &frame.payload {
+                self.offered = hello.features;
+            }
             self.acked_by_client = header.ack_seq;
             self.client_window = header.window;
             got.push((header, owned(&frame.payload)));
@@ -81,42 +91,72 @@ impl Node {
             self.last_sent = self.last_sent.next();
         }
         let mut out = Vec::new();
-        payload.encode(self.last_sent, self.ack, self.window, &mut out);
+        self.encoder.encode(payload, self.last_sent, self.ack, self.window, &mut out);
         out
     }
 
     pub fn welcome(&mut self) -> Vec<u8> {
         self.inbound.established();
-        self.frame(&Payload::Welcome(Welcome {
-            flags: 0,
+        let features = self.offered.both(self.features);
+        let welcome = self.frame(&Payload::Welcome(Welcome {
+            features,
             window_unit: WindowUnit::DEFAULT,
             heartbeat_interval_ms: self.interval_ms,
             generation: Generation(self.generation),
             session: 7,
             requests_in_flight_max: self.requests_max,
-        }))
+        }));
+        if features.has(Features::COMPACT) {
+            self.inbound.agree_compact();
+            self.encoder.agree_compact();
+        }
+        welcome
     }
 
     /// Acknowledges everything up to `seq` with a frame of its own.
     pub fn acks(&mut self, seq: u32) -> Vec<u8> {
         self.ack = Seq(seq);
-        self.frame(&Payload::Ack)
+        self.frame(&Payload::ACK)
     }
 
     pub fn subscribed(&mut self, id: SubscriptionId, from: u64, head: u64) -> Vec<u8> {
         let (from, head) = (Position::new(self.generation, from), Position::new(self.generation, head));
-        self.frame(&Payload::Subscribed(Subscribed { subscription: id, from, head, gap: false }))
+        self.frame(&Payload::Subscribed(Subscribed {
+            subscription: id,
+            channel: channel(id),
+            from,
+            head,
+            gap: false,
+        }))
     }
 
     pub fn delivery(&mut self, id: SubscriptionId, offset: u64, prev: u64, body: &[u8]) -> Vec<u8> {
         let position = Position::new(self.generation, offset);
-        self.frame(&Payload::Delivery(Delivery { subscription: id, position, prev: Offset(prev), body }))
+        let (channel, prev) = (channel(id), Offset(prev));
+        self.frame(&Payload::Delivery(Delivery { channel, position, prev, skipped: false, body }))
+    }
+
+    /// A delivery that takes the place of those since `from`, the last one told.
+    pub fn conflated(&mut self, id: SubscriptionId, offset: u64, prev: u64) -> Vec<u8> {
+        let (position, prev) = (Position::new(self.generation, offset), Offset(prev));
+        self.frame(&Payload::Delivery(Delivery {
+            channel: channel(id),
+            position,
+            prev,
+            skipped: true,
+            body: b"",
+        }))
     }
 
     pub fn gap(&mut self, id: SubscriptionId, from: u64, to: u64) -> Vec<u8> {
         let (from, to) = (Position::new(self.generation, from), Position::new(self.generation, to));
-        self.frame(&Payload::Gap(Gap { subscription: id, from, to, reason: GapReason::Overflow }))
+        self.frame(&Payload::Gap(Gap { channel: channel(id), from, to, reason: GapReason::Overflow }))
     }
+}
+
+/// What this node calls a subscription.
+pub fn channel(id: SubscriptionId) -> ChannelId {
+    ChannelId(1_000 - id.0)
 }
 
 fn owned(payload: &Payload<'_>) -> Got {
@@ -137,14 +177,16 @@ fn owned(payload: &Payload<'_>) -> Got {
         }
         Payload::Unsubscribe(id) => Got::Unsubscribe(*id),
         Payload::Heartbeat => Got::Heartbeat,
-        Payload::Ack => Got::Ack,
+        Payload::Ack(_) => Got::Ack,
         Payload::WindowUpdate => Got::WindowUpdate,
-        Payload::Bye { code, .. } => Got::Bye(*code),
+        Payload::Bye(bye) => Got::Bye(bye.code),
         Payload::Delivery(_)
         | Payload::Welcome(_)
         | Payload::Subscribed(_)
         | Payload::Gap(_)
-        | Payload::Error(_) => panic!("{payload:?} from a client"),
+        | Payload::Error(_)
+        | Payload::GoAway(_)
+        | Payload::Reject(_) => panic!("{payload:?} from a client"),
     }
 }
 
@@ -158,6 +200,8 @@ pub struct Rig {
     pub outcomes: Vec<(Ticket, Result<(), PublishError>)>,
     /// The session asked for the end of the connection.
     pub closing: bool,
+    /// The server dialled last.
+    pub server: String,
     open: bool,
 }
 
@@ -170,6 +214,7 @@ impl Rig {
             got: Vec::new(),
             outcomes: Vec::new(),
             closing: false,
+            server: String::new(),
             open: false,
         }
     }
@@ -190,12 +235,16 @@ impl Rig {
             self.session.handle_timeout(self.now_ms);
             dial = self.session.poll_dial(self.now_ms);
         }
-        assert!(matches!(dial, Dial::Now(_)), "{dial:?}");
+        match dial {
+            Dial::Now(server) => self.server = server,
+            Dial::Wait | Dial::Never => panic!("{dial:?}"),
+        }
         let old = std::mem::replace(&mut self.node, Node::new());
         self.node.generation = old.generation;
         self.node.interval_ms = old.interval_ms;
         self.node.requests_max = old.requests_max;
         self.node.window = old.window;
+        self.node.features = old.features;
         self.got.clear();
         self.closing = false;
         self.open = true;

@@ -7,8 +7,9 @@ use super::truth::{MessageId, Truth};
 use crate::sockets::SocketId;
 use multibeam_proto::Time;
 use multibeam_wire::{
-    CloseCode, Direction, ErrorCode, Frame, FrameType, Gap, Generation, Hello, Inbound, Offset, Outcome,
-    Payload, Position, ProducerId, Publish, Seq, Start, Subscribe, SubscriptionId, WindowUnit,
+    Bye, ChannelId, CloseCode, Direction, Encoder, ErrorCode, Features, Frame, FrameType, Gap, Generation,
+    Hello, Inbound, Offset, Outcome, Payload, Position, ProducerId, Publish, Seq, Start, Subscribe,
+    SubscriptionId, WindowUnit,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -66,6 +67,9 @@ pub(super) struct Connection {
     pub(super) ending: bool,
     pub(super) ended: bool,
     inbound: Inbound,
+    encoder: Encoder,
+    /// What the node calls our subscriptions.
+    channels: BTreeMap<ChannelId, SubscriptionId>,
     generation: Option<Generation>,
     pub(super) bye: Option<u16>,
     sent: Seq,
@@ -114,6 +118,8 @@ impl Client {
             ending: false,
             ended: false,
             inbound: Inbound::new(Direction::ToClient),
+            encoder: Encoder::new(),
+            channels: BTreeMap::new(),
             generation: None,
             bye: None,
             sent: Seq(0),
@@ -131,7 +137,7 @@ impl Client {
             return;
         }
         let hello = Hello {
-            flags: 0,
+            features: self.features(),
             window_unit_log2: u64::from(UNIT.log2()),
             producer: ProducerId(u128::from(self.id)),
             agent: "script",
@@ -158,6 +164,11 @@ impl Client {
         self.connection = None;
     }
 
+    /// Every other client wants compact headers.
+    fn features(&self) -> Features {
+        if self.id % 2 == 1 { Features::COMPACT } else { Features::NONE }
+    }
+
     /// Sends a frame by the rules.
     fn say(&mut self, payload: &Payload<'_>) {
         let Some(connection) = &mut self.connection else { return };
@@ -169,7 +180,8 @@ impl Client {
         }
         connection.granted();
         let mut bytes = Vec::new();
-        payload.encode(connection.sent, connection.received, connection.window, &mut bytes);
+        let Connection { sent, received, window, .. } = *connection;
+        connection.encoder.encode(payload, sent, received, window, &mut bytes);
         connection.outgoing.extend(bytes);
         connection.ack_owed = false;
     }
@@ -229,7 +241,7 @@ impl Client {
             .as_ref()
             .is_some_and(|connection| connection.ack_owed && connection.generation.is_some())
         {
-            self.say(&Payload::Ack);
+            self.say(&Payload::ACK);
         }
     }
 
@@ -266,6 +278,10 @@ impl Client {
             match inbound.next_frame() {
                 Ok(Some(frame)) => {
                     result = self.frame(&frame, truth);
+                    let welcome = matches!(frame.payload, Payload::Welcome(_));
+                    if welcome && self.features().has(Features::COMPACT) {
+                        inbound.agree_compact();
+                    }
                     if result.is_err() {
                         break;
                     }
@@ -288,7 +304,7 @@ impl Client {
         if connection.bye.is_some() {
             return Err(format!("{:?} came behind BYE", frame.header.frame_type));
         }
-        if let Payload::Bye { code, .. } = frame.payload {
+        if let Payload::Bye(Bye { code, .. }) = frame.payload {
             connection.bye = Some(code);
             return self.check_bye(code);
         }
@@ -306,7 +322,15 @@ impl Client {
         connection.ack_owed |= step == 1;
         connection.check_window(frame)?;
         match frame.payload {
-            Payload::Welcome(welcome) => connection.generation = Some(welcome.generation),
+            Payload::Welcome(welcome) => {
+                connection.generation = Some(welcome.generation);
+                if welcome.features.has(Features::COMPACT) {
+                    connection.encoder.agree_compact();
+                }
+                if welcome.features != self.features() {
+                    return Err(format!("{:?} was agreed on, not {:?}", welcome.features, self.features()));
+                }
+            }
             Payload::Error(refusal) => self.refused(refusal.ref_seq, refusal.code, refusal.outcome)?,
             Payload::Subscribed(subscribed) => {
                 let from = subscribed.from;
@@ -318,26 +342,34 @@ impl Client {
                 }
                 subscription.cursor = Some(from);
                 subscription.live = true;
+                let known = connection.channels.insert(subscribed.channel, subscribed.subscription);
+                if known.is_some_and(|other| other != subscribed.subscription) {
+                    return Err(format!("{:?} is the channel of two subscriptions", subscribed.channel));
+                }
             }
             Payload::Gap(gap) => self.gap(gap)?,
             Payload::Delivery(delivery) => {
                 let Some((id, topic)) = MessageId::of(delivery.body) else {
                     return Err("a body without identity".to_owned());
                 };
-                let subscribed = self.subscriptions.get(&delivery.subscription).map(|known| known.topic);
+                let name = connection.channels.get(&delivery.channel).copied();
+                let name = name.ok_or("a DATA for nobody")?;
+                let subscribed = self.subscriptions.get(&name).map(|known| known.topic);
                 if subscribed != Some(topic) {
                     return Err(format!(
                         "a message of topic {topic} came to a subscription of {subscribed:?}"
                     ));
                 }
-                self.delivery(delivery.subscription, delivery.position, delivery.prev, id, truth)?;
+                self.delivery(name, delivery.position, delivery.prev, id, truth)?;
             }
-            Payload::Heartbeat | Payload::Ack | Payload::WindowUpdate => {}
+            Payload::Heartbeat | Payload::Ack(_) | Payload::WindowUpdate => {}
             Payload::Publish(_)
             | Payload::Hello(_)
             | Payload::Subscribe(_)
             | Payload::Unsubscribe(_)
-            | Payload::Bye { .. } => return Err(format!("{:?} from a node", frame.header.frame_type)),
+            | Payload::GoAway(_)
+            | Payload::Reject(_)
+            | Payload::Bye(_) => return Err(format!("{:?} from a node", frame.header.frame_type)),
         }
         self.acknowledged(frame.header.ack_seq, UNIT.bytes(frame.header.window))
     }
@@ -412,7 +444,8 @@ impl Client {
     }
 
     fn gap(&mut self, gap: Gap) -> Result<(), String> {
-        let Some(subscription) = self.subscriptions.get_mut(&gap.subscription) else {
+        let name = self.connection.as_ref().and_then(|it| it.channels.get(&gap.channel)).copied();
+        let Some(subscription) = name.and_then(|name| self.subscriptions.get_mut(&name)) else {
             return Err("a GAP for nobody".to_owned());
         };
         if subscription.cursor != Some(gap.from) {

@@ -154,7 +154,7 @@ impl Peer {
     pub(crate) fn bye(&mut self, node: &mut Node) -> Option<u16> {
         let heard = self.hear(node);
         let last = heard.last()?;
-        let code = last.strip_prefix("Bye { code: ")?.split(',').next()?;
+        let code = last.strip_prefix("Bye(Bye { code: ")?.split(',').next()?;
         code.parse().ok()
     }
 
@@ -165,7 +165,12 @@ impl Peer {
 
 pub(crate) fn hello() -> Payload<'static> {
     let unit = u64::from(WindowUnit::SMALLEST.log2());
-    Payload::Hello(Hello { flags: 0, window_unit_log2: unit, producer: ProducerId(9), agent: "test" })
+    Payload::Hello(Hello {
+        features: multibeam_wire::Features::NONE,
+        window_unit_log2: unit,
+        producer: ProducerId(9),
+        agent: "test",
+    })
 }
 
 pub(crate) fn publish<'a>(number: u64, topic: &'a str, body: &'a [u8]) -> Payload<'a> {

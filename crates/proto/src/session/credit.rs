@@ -2,7 +2,7 @@
 
 use crate::planted::{self, Bug};
 use crate::time::Time;
-use multibeam_wire::{CloseCode, Seq};
+use multibeam_wire::{Rejection, Seq, flow};
 use std::collections::VecDeque;
 
 /// Frames in flight to one client, against the window it granted.
@@ -37,12 +37,9 @@ impl Credit {
 
     /// The client's word: everything up to `ack` is handled, and `window` bytes may be in
     /// flight behind it.
-    pub(crate) fn acknowledged(&mut self, ack: Seq, window: u32, now: Time) -> Result<(), CloseCode> {
+    pub(crate) fn acknowledged(&mut self, ack: Seq, window: u32, now: Time) -> Result<(), Rejection> {
         let acked = Seq(self.sent.0.wrapping_sub(self.in_flight.len() as u32));
-        let step = usize::try_from(acked.distance(ack)).map_err(|_| CloseCode::AckInvalid)?;
-        if step > self.in_flight.len() {
-            return Err(CloseCode::AckInvalid);
-        }
+        let step = flow::newly_acked(acked, ack, self.sent)? as usize;
         for bytes in self.in_flight.drain(..step) {
             self.bytes -= u32::from(bytes);
         }
@@ -59,7 +56,7 @@ impl Credit {
         if planted::on(Bug::WindowIgnored) {
             return true;
         }
-        if bytes == 0 { self.window > 0 } else { bytes.saturating_add(payload) <= self.window }
+        flow::fits_window(self.window.into(), bytes.into(), payload.into())
     }
 
     /// The kernel has begun to take one more.
@@ -86,6 +83,7 @@ impl Credit {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use multibeam_wire::Misbehaved;
 
     #[test]
     fn an_ack_neither_goes_back_nor_ahead() {
@@ -93,9 +91,10 @@ mod tests {
         credit.acknowledged(Seq(0), 100, Time(0)).unwrap();
         credit.took(10, Time(1));
         credit.took(0, Time(2));
-        assert_eq!(credit.acknowledged(Seq(3), 100, Time(3)), Err(CloseCode::AckInvalid));
+        let invalid = |acked, ack| Err(Misbehaved::AckInvalid { acked, ack, sent: Seq(2) }.into());
+        assert_eq!(credit.acknowledged(Seq(3), 100, Time(3)), invalid(Seq(0), Seq(3)));
         credit.acknowledged(Seq(1), 100, Time(3)).unwrap();
-        assert_eq!(credit.acknowledged(Seq(0), 100, Time(3)), Err(CloseCode::AckInvalid));
+        assert_eq!(credit.acknowledged(Seq(0), 100, Time(3)), invalid(Seq(1), Seq(0)));
         assert_eq!((credit.bytes(), credit.waits_since()), (0, Some(Time(3))));
         credit.acknowledged(Seq(2), 100, Time(4)).unwrap();
         assert_eq!(credit.waits_since(), None);

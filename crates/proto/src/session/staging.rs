@@ -12,7 +12,8 @@ use crate::planted::{self, Bug};
 use crate::stats::{Stat, Stats};
 use crate::time::Time;
 use multibeam_wire::{
-    Delivery, Gap, GapReason, Generation, Payload, Position, Refusal, Seq, SubscriptionId, Welcome,
+    ChannelId, Delivery, Encoder, Features, Gap, GapReason, Generation, Payload, Position, Refusal, Seq,
+    SubscriptionId, Welcome,
 };
 
 /// A frame that was made but not yet taken.
@@ -21,6 +22,8 @@ pub struct Staged {
     /// Bytes of this frame and all before it.
     end: usize,
     effect: Effect,
+    /// Encodes what follows it.
+    encoder: Encoder,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +59,7 @@ struct Draft<'a> {
     staged: &'a mut Vec<Staged>,
     start: usize,
     bytes_max: usize,
+    encoder: Encoder,
     seq: Seq,
     ack: Seq,
     window: u16,
@@ -72,8 +76,16 @@ impl Draft<'_> {
         if payload.frame_type().sequenced() {
             self.seq = self.seq.next();
         }
-        payload.encode(self.seq, self.ack, self.window, self.out);
-        self.staged.push(Staged { end: self.out.len() - self.start, effect });
+        self.encoder.encode(payload, self.seq, self.ack, self.window, self.out);
+        self.staged.push(Staged { end: self.out.len() - self.start, effect, encoder: self.encoder });
+    }
+
+    /// Compact headers behind the last frame.
+    fn agree_compact(&mut self) {
+        self.encoder.agree_compact();
+        if let Some(last) = self.staged.last_mut() {
+            last.encoder = self.encoder;
+        }
     }
 
     /// A gap goes with the message behind it, wholly or not at all: on a slow line that message
@@ -111,6 +123,7 @@ impl Session {
         let mut draft = Draft {
             start,
             bytes_max,
+            encoder: self.encoder,
             seq: self.credit.sent(),
             ack: self.requests.done(),
             window: self.unit.window(context.config.publish_window_bytes),
@@ -124,6 +137,9 @@ impl Session {
                 break;
             }
             draft.frame(&self.payload_of(*answer, context), Effect::Answer);
+            if *answer == Answer::Welcome && self.features.has(Features::COMPACT) {
+                draft.agree_compact();
+            }
         }
         match self.phase {
             Phase::Closing(code) if !draft.full() => draft.frame(&Payload::bye(code), Effect::Farewell),
@@ -131,10 +147,13 @@ impl Session {
             Phase::Hello | Phase::Ending(_) | Phase::Closing(_) => {}
         }
         if draft.out.len() == start && self.ack_owed {
-            draft.frame(&Payload::Ack, Effect::Header);
+            draft.frame(&Payload::ACK, Effect::Header);
         }
         if draft.out.len() == start && self.heartbeat_owed {
             draft.frame(&Payload::Heartbeat, Effect::Header);
+        }
+        if planted::on(Bug::HeaderOfUnsent) {
+            self.encoder = draft.encoder;
         }
         out.len() - start
     }
@@ -142,7 +161,7 @@ impl Session {
     fn payload_of(&self, answer: Answer, context: &Context<'_>) -> Payload<'static> {
         match answer {
             Answer::Welcome => Payload::Welcome(Welcome {
-                flags: 0,
+                features: self.features,
                 window_unit: self.unit,
                 heartbeat_interval_ms: u32::try_from(context.config.heartbeat_interval.as_millis())
                     .unwrap_or(u32::MAX),
@@ -204,7 +223,7 @@ impl Session {
             // A gap is told where the next message stands, so that it is told once; or at
             // once where no message follows.
             let message = feed.at(step.index);
-            let payload = message.map(|(_, message)| delivery(id, message));
+            let payload = message.map(|(_, message)| delivery(subscription.channel, message));
             let bytes = payload.map_or(0, |delivery| delivery.payload_bytes() as u32);
             let mut joined = false;
             if payload.is_some() && !self.credit.allows(draft.in_flight_bytes, bytes) {
@@ -212,7 +231,7 @@ impl Session {
             }
             if let Some((to, reason)) = step.gap {
                 if !planted::on(Bug::GapOmitted) {
-                    let gap = Gap { subscription: id, from: cursor, to, reason };
+                    let gap = Gap { channel: subscription.channel, from: cursor, to, reason };
                     draft.frame(&Payload::Gap(gap), Effect::Gap { subscription: id, cursor: to });
                     draft.in_flight_frames += 1;
                     joined = payload.is_some();
@@ -258,6 +277,7 @@ impl Session {
                 self.heartbeat_at = now + heartbeat_in;
             }
             end = frame.end;
+            self.encoder = frame.encoder;
             self.apply(frame.effect, now, stats);
             if let Effect::Delivery { subscription, .. } | Effect::Gap { subscription, .. } = frame.effect {
                 served = Some(subscription);
@@ -348,6 +368,7 @@ fn next_step(feed: &Feed, cursor: Position, index: u64) -> Option<NextStep> {
     if gap.is_none() && feed.at(index).is_none() { None } else { Some(NextStep { index, gap }) }
 }
 
-fn delivery(subscription: SubscriptionId, message: &crate::Message) -> Delivery<'_> {
-    Delivery { subscription, position: message.position, prev: message.prev, body: &message.body }
+fn delivery(channel: ChannelId, message: &crate::Message) -> Delivery<'_> {
+    let (position, prev) = (message.position, message.prev);
+    Delivery { channel, position, prev, skipped: false, body: &message.body }
 }

@@ -4,12 +4,13 @@ use super::{Received, Shard, session_mut, touch};
 use crate::class::PartitionId;
 use crate::command::{Command, PublishRefusal, PublishRequest};
 use crate::ids::ConnectionId;
+use crate::planted::{self, Bug};
 use crate::session::{Answer, Phase, Stall};
 use crate::stats::Stat;
 use crate::time::Time;
 use multibeam_wire::{
-    CloseCode, ErrorCode, Frame, Hello, Outcome, Payload, Position, Publish, Seq, Step, TopicName,
-    WindowUnit, limits,
+    CloseCode, ErrorCode, Features, Frame, Hello, Incompatible, Outcome, Payload, Position, Publish,
+    Rejection, Seq, Step, TopicName, WindowUnit, flow, limits,
 };
 
 /// How one frame ended.
@@ -17,6 +18,15 @@ pub(super) enum Handled {
     Done,
     Stall(Stall),
     Close(CloseCode),
+}
+
+/// What this node can do beyond the fixed frames.
+const FEATURES: Features = Features::COMPACT;
+
+impl<R: Into<Rejection>> From<R> for Handled {
+    fn from(rejection: R) -> Self {
+        Self::Close(rejection.into().close_code())
+    }
 }
 
 impl Shard {
@@ -33,8 +43,15 @@ impl Shard {
                     self.touch(id);
                     return Received { used, needed };
                 }
-                Ok(Step::Frame(frame, length)) => (self.frame(id, &frame, now), length),
-                Err(error) => (Handled::Close(error.close_code()), 0),
+                Ok(Step::Frame(frame, length)) => {
+                    let handled = self.frame(id, &frame, now);
+                    let done = matches!(handled, Handled::Done) || planted::on(Bug::StalledFrameCounts);
+                    if done && let Some(session) = session_mut(&mut self.sessions, id) {
+                        session.decoder.advance(&frame.header);
+                    }
+                    (handled, length)
+                }
+                Err(rejection) => (rejection.into(), 0),
             };
             match handled {
                 Handled::Done => used += length,
@@ -64,18 +81,20 @@ impl Shard {
         if session.phase == Phase::Hello {
             return match &frame.payload {
                 Payload::Hello(hello) => self.hello(id, frame, hello, now),
-                Payload::Bye { .. } => Handled::Close(CloseCode::Normal),
+                Payload::Bye(_) => Handled::Close(CloseCode::Normal),
                 Payload::Publish(_)
                 | Payload::Delivery(_)
                 | Payload::Heartbeat
-                | Payload::Ack
+                | Payload::Ack(_)
                 | Payload::WindowUpdate
                 | Payload::Welcome(_)
                 | Payload::Subscribe(_)
                 | Payload::Subscribed(_)
                 | Payload::Unsubscribe(_)
                 | Payload::Gap(_)
-                | Payload::Error(_) => Handled::Close(CloseCode::HelloExpected),
+                | Payload::Error(_)
+                | Payload::GoAway(_)
+                | Payload::Reject(_) => Handled::Close(CloseCode::HelloExpected),
             };
         }
         // A frame that has to wait is looked at again as if it had just come.
@@ -83,35 +102,42 @@ impl Shard {
         {
             return Handled::Stall(Stall::Requests);
         }
-        if let Err(code) = session.header(&frame.header, now) {
-            return Handled::Close(code);
+        if let Err(rejection) = session.header(&frame.header, now) {
+            return rejection.into();
         }
         match &frame.payload {
             Payload::Publish(publish) => self.publish(id, publish, u32::from(frame.header.len), now),
             Payload::Subscribe(subscribe) => self.subscribe(id, subscribe),
             Payload::Unsubscribe(subscription) => self.unsubscribe(id, *subscription),
-            Payload::Ack | Payload::WindowUpdate | Payload::Heartbeat => Handled::Done,
-            Payload::Bye { .. } => Handled::Close(CloseCode::Normal),
+            Payload::Ack(_) | Payload::WindowUpdate | Payload::Heartbeat => Handled::Done,
+            Payload::Bye(_) => Handled::Close(CloseCode::Normal),
             Payload::Hello(_) => Handled::Close(CloseCode::HelloTwice),
             // The decoder lets none of these through in this direction.
             Payload::Delivery(_)
             | Payload::Welcome(_)
             | Payload::Subscribed(_)
             | Payload::Gap(_)
-            | Payload::Error(_) => Handled::Close(CloseCode::WrongDirection),
+            | Payload::Error(_)
+            | Payload::GoAway(_)
+            | Payload::Reject(_) => Handled::Close(CloseCode::WrongDirection),
         }
     }
 
     fn hello(&mut self, id: ConnectionId, frame: &Frame<'_>, hello: &Hello<'_>, now: Time) -> Handled {
-        let unit = u8::try_from(hello.window_unit_log2).ok().and_then(WindowUnit::from_log2);
-        let Some(unit) = unit else { return Handled::Close(CloseCode::BadWindowUnit) };
+        let Some(unit) = WindowUnit::from_number(hello.window_unit_log2) else {
+            return Incompatible::WindowUnit(hello.window_unit_log2).into();
+        };
         let heartbeat_in = self.heartbeat_in();
         let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
         session.unit = unit;
-        if let Err(code) = session.header(&frame.header, now) {
-            return Handled::Close(code);
+        if let Err(rejection) = session.header(&frame.header, now) {
+            return rejection.into();
         }
         session.producer = hello.producer;
+        session.features = hello.features.both(FEATURES);
+        if session.features.has(Features::COMPACT) {
+            session.decoder.agree_compact();
+        }
         session.phase = Phase::Open;
         session.welcomed = true;
         session.decoder.established();
@@ -125,9 +151,8 @@ impl Shard {
         let deadline = now + self.config.publish_deadline;
         let window = u64::from(self.config.publish_window_bytes);
         let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-        let in_flight = session.requests.bytes();
-        if in_flight > 0 && in_flight + u64::from(bytes) > window {
-            return Handled::Close(CloseCode::WindowExceeded);
+        if let Err(misbehaved) = flow::within_window(window, session.requests.bytes(), bytes.into()) {
+            return misbehaved.into();
         }
         let refusal = if TopicName::check(publish.topic).is_err() {
             Some(ErrorCode::TopicInvalid)

@@ -360,6 +360,7 @@ impl Shard {
         session.pending.push_back(member.subscription);
         let subscribed = Subscribed {
             subscription: member.subscription,
+            channel: subscription.channel,
             from: cursor,
             head: feed.head().max(head),
             gap: cursor < feed.first_prev(),
@@ -391,7 +392,8 @@ impl Shard {
     fn join(&mut self, id: ConnectionId, name: SubscriptionId, feed_id: FeedId, state: SubscriptionState) {
         let Some(feed) = self.feeds.feed_mut(feed_id) else { return };
         let Some(session) = session_mut(&mut self.sessions, id) else { return };
-        let subscription = Subscription { feed: feed_id, member: feed.members.len(), state, pending: false };
+        let (channel, member) = (session.channel_for(feed_id), feed.members.len());
+        let subscription = Subscription { feed: feed_id, channel, member, state, pending: false };
         feed.members.push(Member { connection: id, subscription: name });
         session.subscriptions.insert(name, subscription);
         self.stats.add(Stat::Subscriptions, 1);
