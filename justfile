@@ -29,13 +29,43 @@ meta seeds="0..20":
 planted:
     cargo run --profile sim -p multibeam-sim -- planted
 
+# Model checks of the rings under loom: what was explored, and how much.
+loom:
+    cargo test -p multibeam-loom-tests --test models -- --nocapture
+
+# Each ordering of the rings, weakened: a model must fail.
+mutants:
+    cargo test -p multibeam-loom-tests --test mutants -- --nocapture
+
+# Both for the snapshot cell, whose epochs are built with a flag for loom.
+loom-snapshot:
+    RUSTFLAGS="--cfg crossbeam_loom" cargo test --manifest-path loom-tests/snapshot/Cargo.toml \
+        --target-dir target/loom-snapshot -- --nocapture
+
+# The stress of all structures between threads, so many times as long, under ThreadSanitizer.
+tsan times="3":
+    RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" cargo test \
+        --target x86_64-unknown-linux-gnu --target-dir target/tsan -p multibeam-rings --test stress -- {{times}}
+
 # Random scripts over the scripted kernel, without a fuzzer.
 scripts count="20000":
     cargo run --profile sim -p multibeam-fuzz --bin scripts -- --count {{count}}
 
-# One fuzz target (event_loop, client_frame) for so many seconds; needs cargo-fuzz.
+# One fuzz target (a folder of fuzz/corpus) for so many seconds; needs cargo-fuzz.
 fuzz target seconds="60":
     RUSTC_BOOTSTRAP=1 cargo fuzz run -s none --features libfuzzer {{target}} -- -max_total_time={{seconds}}
+
+# What the replay of the fuzz corpus reaches of crates/wire, by file; also as `--json`.
+coverage *flags:
+    cargo run -p multibeam-fuzz --bin coverage -- {{flags}}
+
+# The rings against others, beside what the two cores need to pass a cache line; also as `--json`.
+bench-rings *flags:
+    cargo bench -p multibeam-rings --bench rings -- {{flags}}
+
+# Time a frame, in both forms, beside a memcpy of the same bytes; also as `--json`.
+bench-wire *flags:
+    cargo bench -p multibeam-wire --bench codec -- {{flags}}
 
 # 10,000 subscribers get one publish.
 load-10k:
