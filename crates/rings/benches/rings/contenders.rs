@@ -47,6 +47,34 @@ pub(crate) trait Contender {
     fn ring(producers: usize, capacity: usize, batch: u64) -> (Vec<Self::Publish>, Self::Drain);
 }
 
+/// Our SPSC ring, whose consumer waits a moment before each look: so it does not follow so closely that
+/// each look takes away the lines that the producer writes.
+pub(crate) struct Patient;
+
+/// Enough that more of them gain nothing.
+const PAUSES: usize = 8;
+
+impl Contender for Patient {
+    const NAME: &'static str = "ours spsc, patient";
+    type Publish = padded::SpscPublish;
+    type Drain = PatientDrain;
+
+    fn ring(producers: usize, capacity: usize, batch: u64) -> (Vec<padded::SpscPublish>, PatientDrain) {
+        let (publish, drain) = padded::Spsc::ring(producers, capacity, batch.max(2));
+        (publish, PatientDrain(drain))
+    }
+}
+
+pub(crate) struct PatientDrain(padded::SpscDrain);
+
+impl Drain for PatientDrain {
+    #[inline]
+    fn drain(&mut self, sink: impl FnMut(u64)) -> usize {
+        (0..PAUSES).for_each(|_| spin_loop());
+        self.0.drain(sink)
+    }
+}
+
 /// Our two rings, from one or the other copy of the source.
 macro_rules! ours {
     ($module:ident, $source:tt, $spsc_name:literal, $mpsc_name:literal) => {

@@ -5,7 +5,7 @@ use std::thread;
 
 use crate::Effort;
 use crate::contenders::{
-    Contender, DisruptorMany, DisruptorOne, Drain, Publish, Queue, Rtrb, padded, unpadded,
+    Contender, DisruptorMany, DisruptorOne, Drain, Patient, Publish, Queue, Rtrb, padded, unpadded,
 };
 use crate::machine::{Clocks, Cores, Gate, Think, pin};
 use crate::report::{Report, Samples, Table};
@@ -43,6 +43,7 @@ pub(crate) fn tables(report: &mut Report, cores: Cores, effort: Effort, think: T
         contender::<DisruptorOne>(),
         contender::<Queue>(),
         contender::<unpadded::Spsc>(),
+        contender::<Patient>(),
     ];
     let multi = [
         contender::<padded::Mpsc>(),
