@@ -124,6 +124,42 @@ fn a_cursor_of_a_forgotten_topic_is_answered_with_an_uncertain_gap() {
     assert_eq!(told(&mut subscriber, &mut node), ["d 3:6"]);
 }
 
+#[test]
+fn channels_of_a_session_are_distinct() {
+    let mut node = node(8);
+    let mut publisher = node.client();
+    let mut subscriber = node.client();
+    let mut channels = std::collections::BTreeMap::new();
+    let mut hear = |subscriber: &mut Peer, node: &mut Node, wanted: std::ops::RangeInclusive<u32>| {
+        let heard = subscriber.hear(node);
+        for subscription in wanted {
+            channels.insert(subscription, channel_of(&heard, subscription).unwrap().to_owned());
+        }
+        channels.clone()
+    };
+    for subscription in 1..=9 {
+        let topic = if subscription == 5 { "b" } else { "a" };
+        subscriber.say(&mut node, &subscribe(subscription, topic, Start::New));
+    }
+    hear(&mut subscriber, &mut node, 1..=9);
+    // The first has the feed's own number, which the next one to come may get.
+    for gone in [1, 4, 7] {
+        subscriber.say(&mut node, &Payload::Unsubscribe(SubscriptionId(gone)));
+    }
+    for again in [4, 1, 7] {
+        subscriber.say(&mut node, &subscribe(again, "a", Start::New));
+        hear(&mut subscriber, &mut node, again..=again);
+    }
+    let told = hear(&mut subscriber, &mut node, 1..=0);
+    let distinct: std::collections::BTreeSet<_> = told.values().collect();
+    assert_eq!(distinct.len(), 9, "{told:?}");
+    fill(&mut node, &mut publisher, "a", 1, 1);
+    let heard = subscriber.hear(&mut node);
+    let heard: std::collections::BTreeSet<_> = heard.iter().map(|frame| channel(frame).unwrap()).collect();
+    let expected = told.iter().filter(|(subscription, _)| **subscription != 5);
+    assert_eq!(heard, expected.map(|(_, channel)| channel.as_str()).collect());
+}
+
 /// Once the messages behind the unknown are evicted too, what is missing before the first one left is
 /// known to have been there, and a follower must say so like the home shard.
 #[test]

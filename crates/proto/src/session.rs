@@ -165,15 +165,22 @@ impl Session {
         Ok(())
     }
 
-    /// A number for a subscription to `feed`: the feed's own, unless this session follows it already.
+    /// A number for a subscription to `feed`: the feed's own, unless this session follows it already;
+    /// then one that no feed has, counted down from the highest.
     pub(crate) fn channel_for(&self, feed: FeedId) -> ChannelId {
-        let taken = |channel| self.subscriptions.values().any(|known| known.channel == channel);
-        // No feed has a number this high.
-        let spare = (0..=u32::MAX).rev().map(ChannelId);
-        std::iter::once(ChannelId(feed.slot))
-            .chain(spare)
-            .find(|channel| !taken(*channel))
-            .unwrap_or_else(|| unreachable!("there are fewer subscriptions than numbers"))
+        let known = || self.subscriptions.values().map(|subscription| subscription.channel);
+        if known().all(|channel| channel != ChannelId(feed.slot)) {
+            return ChannelId(feed.slot);
+        }
+        // One of these is free, since there are more of them than subscriptions.
+        let mut taken = vec![false; self.subscriptions.len() + 1];
+        for channel in known() {
+            if let Some(taken) = taken.get_mut((u32::MAX - channel.0) as usize) {
+                *taken = true;
+            }
+        }
+        let free = taken.iter().position(|taken| !taken).unwrap_or_else(|| unreachable!("all are taken"));
+        ChannelId(u32::MAX - free as u32)
     }
 
     /// Our own stall: the peer may have sent what we did not read.
