@@ -12,7 +12,8 @@ pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering
 pub struct Mutant {
     /// The name that the source gives to the site.
     pub site: &'static str,
-    /// What its ordering is replaced with; for a fence, `Relaxed` removes it.
+    /// What its ordering is replaced with; for a fence, `Relaxed` removes it; for a swap, it is split
+    /// into a load and a store.
     pub ordering: Ordering,
 }
 
@@ -33,6 +34,16 @@ pub(crate) fn ord(site: &'static str, ordering: Ordering) -> Ordering {
         Some(mutant) if mutant.site == site => mutant.ordering,
         Some(_) | None => ordering,
     }
+}
+
+/// The swap of the site: one step, unless the mutant makes two of it.
+pub(crate) fn swap(site: &'static str, flag: &AtomicBool, value: bool) -> bool {
+    if MUTANT.get().is_none_or(|mutant| mutant.site != site) {
+        return flag.swap(value, Ordering::Relaxed);
+    }
+    let before = flag.load(Ordering::Relaxed);
+    flag.store(value, Ordering::Relaxed);
+    before
 }
 
 /// The fence of the site, unless the mutant removes it.

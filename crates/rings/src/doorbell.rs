@@ -11,7 +11,7 @@
 //!
 //! The bell only says who must wake whom. How, is the [`Wake`] of the sleeper.
 
-use crate::sync::{Arc, AtomicBool, Ordering, fence, ord};
+use crate::sync::{Arc, AtomicBool, Ordering, fence, swap};
 
 /// How a sleeping thread is woken: an eventfd, a notifier of a runtime, a condition variable.
 ///
@@ -31,8 +31,8 @@ impl<W: Wake + ?Sized> Wake for Arc<W> {
 /// The bell of one consumer. It alone arms and disarms; any thread rings.
 #[derive(Debug)]
 pub struct Doorbell {
-    /// Set by the consumer before it sleeps; taken by whoever is to wake it. Written by
-    /// read-modify-write only, so that the one who takes it is the only one.
+    /// Set by the consumer before it sleeps; taken by whoever is to wake it, with a swap, so that the
+    /// one who takes it is the only one.
     sleeping: AtomicBool,
 }
 
@@ -46,16 +46,17 @@ impl Doorbell {
     /// Announces sleep. The consumer must look at its ring afterwards, and sleep only if it is
     /// empty. Consumer only.
     pub fn arm(&self) {
-        // Partners: the swap in `ring`, and that in `disarm` of the round before.
-        self.sleeping.swap(true, ord("bell.arm.swap", Ordering::AcqRel));
+        // Partner: the swap in `ring`.
+        swap("bell.arm.swap", &self.sleeping, true);
         // Partner: the fence in `ring`. Keeps the look at the ring behind the announcement.
         fence("bell.arm.fence", Ordering::SeqCst);
     }
 
     /// Takes the announcement back, after a sleep or instead of one. Consumer only.
     pub fn disarm(&self) {
-        // Partner: the swap in `ring`.
-        self.sleeping.swap(false, ord("bell.disarm.swap", Ordering::AcqRel));
+        // Relaxed: who still sees it armed finds it taken, and has published what the consumer will find
+        // at its next look behind a fence.
+        self.sleeping.store(false, Ordering::Relaxed);
     }
 
     /// To be called after publishing. True if the caller must wake the consumer; among all
@@ -66,8 +67,7 @@ impl Doorbell {
         fence("bell.ring.fence", Ordering::SeqCst);
         // Relaxed: ordered by the fence; spares the locked swap while the consumer is awake.
         // Partner of the swap: that in `arm`.
-        self.sleeping.load(Ordering::Relaxed)
-            && self.sleeping.swap(false, ord("bell.ring.swap", Ordering::AcqRel))
+        self.sleeping.load(Ordering::Relaxed) && swap("bell.ring.swap", &self.sleeping, false)
     }
 }
 

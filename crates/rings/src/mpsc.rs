@@ -36,7 +36,7 @@
 #![allow(unsafe_code, reason = "slots are written and read through raw cells; each access states its owner")]
 
 use crate::slots::{Gate, Range, Shared, at, publish_range};
-use crate::sync::{Arc, AtomicUsize, Ordering, fence, ord, panicking};
+use crate::sync::{Arc, AtomicUsize, Ordering, fence, ord, panicking, swap};
 
 /// Producers of one ring. One a thread of the process is far below it; a mesh has the square of it
 /// in gates, so doubling it is a memory question only.
@@ -131,14 +131,14 @@ impl<T> Producer<T> {
     pub fn want_room(&self) -> bool {
         let wants = &self.gate().wants_room;
         // Partner: the swap in `Consumer::release`.
-        wants.swap(true, ord("mpsc.want.set", Ordering::AcqRel));
+        swap("mpsc.want.swap", wants, true);
         // Partner: the fence in `Consumer::release`. Keeps the second look behind the flag.
         fence("mpsc.want.fence", Ordering::SeqCst);
         if self.room() == 0 {
             return false;
         }
-        // Partner: the swap in `Consumer::release`.
-        wants.swap(false, ord("mpsc.want.unset", Ordering::AcqRel));
+        // Relaxed: a release that has seen the wish may still answer it.
+        wants.store(false, Ordering::Relaxed);
         true
     }
 
@@ -390,8 +390,7 @@ impl<T> Consumer<T> {
             }
             let wants = &self.shared.gates[usize::from(producer)].wants_room;
             // Relaxed: ordered by the fence. Partner of the swap: those in `want_room`.
-            if wants.load(Ordering::Relaxed) && wants.swap(false, ord("mpsc.release.take", Ordering::AcqRel))
-            {
+            if wants.load(Ordering::Relaxed) && swap("mpsc.grant.swap", wants, false) {
                 wake(producer);
             }
         }

@@ -2,8 +2,8 @@
 //!
 //! Every other file of this crate takes them from here, so that the model checker can
 //! include the same sources with a `sync` module of its own. An ordering stronger than
-//! `Relaxed` passes through [`ord`] or [`fence`] under the name of its site; here both
-//! cost nothing, there one site at a time is weakened to see a model fail.
+//! `Relaxed` passes through [`ord`] or [`fence`] under the name of its site, and a swap through
+//! [`swap`]; here they cost nothing, there one site at a time is weakened to see a model fail.
 
 pub(crate) use std::sync::Arc;
 pub(crate) use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -16,6 +16,13 @@ pub(crate) use crossbeam_utils::CachePadded;
 #[inline(always)]
 pub(crate) const fn ord(_site: &'static str, ordering: Ordering) -> Ordering {
     ordering
+}
+
+/// Replaces the flag and returns what it was, in one step: two threads must not both see what they
+/// replaced. Relaxed, since a fence next to each orders what it tells. A mutant makes two steps of it.
+#[inline(always)]
+pub(crate) fn swap(_site: &'static str, flag: &AtomicBool, value: bool) -> bool {
+    flag.swap(value, Ordering::Relaxed)
 }
 
 /// A memory fence at the site.

@@ -31,6 +31,11 @@ pub(crate) const fn ord(_site: &'static str, ordering: Ordering) -> Ordering {
 }
 
 #[inline(always)]
+pub(crate) fn swap(_site: &'static str, flag: &AtomicBool, value: bool) -> bool {
+    flag.swap(value, Ordering::Relaxed)
+}
+
+#[inline(always)]
 pub(crate) fn fence(_site: &'static str, ordering: Ordering) {
     std::sync::atomic::fence(ordering);
 }
