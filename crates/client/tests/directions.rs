@@ -99,6 +99,17 @@ fn a_client_turned_away_comes_back_at_its_slot() {
 }
 
 #[test]
+fn no_node_can_keep_a_client_away_for_ever() {
+    let mut rig = Rig::new(config());
+    rig.open();
+    let reject = Reject { code: CloseCode::ConnectionsMax as u16, retry_after_ms: u32::MAX, detail: "" };
+    let bytes = rig.node.frame(&Payload::Reject(reject));
+    rig.say(&bytes);
+    rig.lose();
+    assert_eq!(rig.session.next_deadline_ms(), Some(rig.now_ms + 3_600_000));
+}
+
+#[test]
 fn headers_are_compact_where_both_sides_want_it() {
     for (client, node, compact) in
         [(true, Features::COMPACT, true), (false, Features::COMPACT, false), (true, Features::NONE, false)]

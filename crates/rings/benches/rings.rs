@@ -1,8 +1,9 @@
 //! The rings against each other, against other crates, and against the speed of the machine.
 //!
 //! `cargo bench -p multibeam-rings --bench rings`, with `-- --quick` for a short run and `-- --json`
-//! for one JSON document, and with a word for the tables whose title has it. It needs two processors to itself for absolute figures. Within a table the
-//! contenders take turns, round by round, so on a busy machine the ratios still mean something.
+//! for one JSON document, and with a word for the tables whose title has it. It needs two processors to
+//! itself for absolute figures. Within a table the contenders take turns, round by round, so on a busy
+//! machine the ratios still mean something.
 //!
 //! ```text
 //!  machine     threads on cores, clocks, ping-pong of the two cores, calibrated think time
