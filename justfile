@@ -67,6 +67,10 @@ bench-rings *flags:
 bench-wire *flags:
     cargo bench -p multibeam-wire --bench codec -- {{flags}}
 
+# A node beside the bare system calls (`all`, or one of fanout, unicast, pingpong, idle); also `--json`.
+bench-node *flags="all":
+    cargo run --release -p multibeam -- bench {{flags}}
+
 # 10,000 subscribers get one publish.
 load-10k:
     cargo run --release -p multibeam --example load

@@ -304,7 +304,7 @@ async fn neighbour(server: SocketAddr, mut stopped: oneshot::Receiver<()>) -> Re
         let round = async {
             publish.await.map_err(|error| error.to_string())?;
             match events.next().await {
-                Some(Event::Message { body, .. }) if body == number.to_string().into_bytes() => Ok(()),
+                Some(Event::Message(message)) if *message.body == *number.to_string().as_bytes() => Ok(()),
                 other => Err(format!("instead of message {number}: {other:?}")),
             }
         };

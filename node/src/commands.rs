@@ -1,14 +1,21 @@
 //! The command line. Whatever fails says so in one line on stderr and ends with a code that
 //! is not 0: 2 for wrong arguments, 1 for everything else.
 
+mod bench;
+mod classes;
+mod follow;
 mod format;
+mod history;
+mod progress;
 mod publish;
 mod serve;
+mod stop;
 mod subscribe;
+mod values;
 
 use clap::error::ErrorKind;
-use clap::{Args, Parser, Subcommand};
-use multibeam_client::{Client, Config, TcpConnector, TopicName};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use multibeam_client::{Client, Config, TcpConnector};
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -36,22 +43,49 @@ enum Command {
     Serve(serve::ServeArgs),
     /// Publishes messages; ends when all are stored.
     Pub(publish::PublishArgs),
-    /// Prints the messages of a topic, one a line.
+    /// Prints the messages of topics and filters as they come, one a line.
     Sub(subscribe::SubscribeArgs),
+    /// Prints the messages that are kept of a topic or filter, and ends.
+    History(history::HistoryArgs),
+    /// Tells which classes of topics a node has, and where a topic goes.
+    Classes(classes::ClassesArgs),
+    /// Measures a node on this machine, beside the bare system calls.
+    Bench(bench::BenchArgs),
 }
 
-/// What `pub` and `sub` have in common.
+/// What all commands of a client have in common.
 #[derive(Debug, Args)]
 struct ClientArgs {
     /// Where the node listens for clients.
-    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400", value_parser = server)]
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:7400", value_parser = values::server)]
     server: String,
-    /// Gives up when it takes longer.
-    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
+    /// Gives up when it takes longer, such as 0.5, 30s or 5m.
+    #[arg(long, value_name = "TIME", value_parser = values::span)]
     timeout: Option<Duration>,
     /// Prints JSON, one object a line.
     #[arg(long)]
     json: bool,
+}
+
+/// Why a command did not do all it was asked to, in one line.
+#[derive(Debug)]
+enum Failure {
+    /// The arguments make no sense together.
+    Usage(String),
+    /// It could not be done, or not all of it.
+    Failed(String),
+}
+
+impl From<String> for Failure {
+    fn from(sentence: String) -> Self {
+        Self::Failed(sentence)
+    }
+}
+
+/// The command line, for documents to be compared with.
+#[must_use]
+pub fn command() -> clap::Command {
+    Cli::command()
 }
 
 /// Parses the arguments and does what they say.
@@ -61,16 +95,23 @@ pub fn run() -> ExitCode {
         Err(error) => return usage(&error),
     };
     let result = match cli.command {
-        None => serve::serve(cli.serve),
-        Some(Command::Serve(args)) => serve::serve(args),
-        Some(Command::Pub(args)) => publish::publish(args),
-        Some(Command::Sub(args)) => subscribe::subscribe(args),
+        None => serve::serve(cli.serve).map_err(Failure::Failed),
+        Some(Command::Serve(args)) => serve::serve(args).map_err(Failure::Failed),
+        Some(Command::Pub(args)) => publish::publish(&args),
+        Some(Command::Sub(args)) => subscribe::subscribe(&args),
+        Some(Command::History(args)) => history::history(&args),
+        Some(Command::Classes(args)) => classes::classes(&args),
+        Some(Command::Bench(args)) => bench::bench(args).map_err(Failure::Failed),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("multibeam: {error}");
+        Err(Failure::Failed(sentence)) => {
+            eprintln!("multibeam: {sentence}");
             ExitCode::from(EXIT_FAILED)
+        }
+        Err(Failure::Usage(sentence)) => {
+            eprintln!("multibeam: {sentence}; 'multibeam --help' lists what there is");
+            ExitCode::from(EXIT_USAGE)
         }
     }
 }
@@ -89,25 +130,23 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(EXIT_USAGE)
 }
 
-/// Runs a client command on a runtime of its own, bounded by its time-out.
-fn run_client<F: Future<Output = Result<(), String>>>(
-    timeout: Option<Duration>,
-    on_timeout: impl FnOnce(Duration) -> String,
-    command: F,
-) -> Result<(), String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+/// Runs a client command. The client has a thread of its own, so that it keeps its connection while the
+/// command waits for somebody to read what it prints.
+fn run_client<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
-    runtime.block_on(async {
-        let Some(timeout) = timeout else { return command.await };
-        match tokio::time::timeout(timeout, command).await {
-            Ok(result) => result,
-            Err(_) => Err(on_timeout(timeout)),
-        }
-    })
+    let result = runtime.block_on(command);
+    // Who reads the standard input for us may wait for ever.
+    runtime.shutdown_background();
+    result
 }
 
 /// A client that has only one task and then ends: it fails early where a long-lived one waits.
 fn client(args: &ClientArgs) -> Client {
+    Client::connect(config(args), TcpConnector)
+}
+
+fn config(args: &ClientArgs) -> Config {
     let mut seed = [0; 8];
     // Fails on no Linux that runs this; then only the jitter is the same as another's.
     let _ = rustix::rand::getrandom(&mut seed[..], rustix::rand::GetRandomFlags::empty());
@@ -115,7 +154,7 @@ fn client(args: &ClientArgs) -> Client {
     config.agent = concat!("multibeam-cli/", env!("CARGO_PKG_VERSION")).to_owned();
     config.connect_timeout = CONNECT_TIMEOUT;
     config.handshake_timeout = CONNECT_TIMEOUT;
-    Client::connect(config, TcpConnector)
+    config
 }
 
 async fn connected(client: &Client) -> Result<(), String> {
@@ -123,31 +162,13 @@ async fn connected(client: &Client) -> Result<(), String> {
     client.wait_connected().await.map_err(|error| format!("{error}; {advice}"))
 }
 
-fn topic(text: &str) -> Result<String, String> {
-    TopicName::check(text).map(|()| text.to_owned()).map_err(|error| error.to_string())
-}
-
-fn server(text: &str) -> Result<String, String> {
-    let parts = text.rsplit_once(':').filter(|(host, _)| !host.is_empty());
-    match parts.map(|(_, port)| port.parse::<u16>()) {
-        Some(Ok(port)) if port > 0 => Ok(text.to_owned()),
-        _ => Err("expected HOST:PORT, such as 127.0.0.1:7400".to_owned()),
-    }
-}
-
-fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|&seconds: &f64| seconds > 0.0 && seconds <= 1e9);
-    seconds.map(Duration::from_secs_f64).ok_or_else(|| "expected a number of seconds above 0".to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
@@ -156,23 +177,10 @@ mod tests {
             let cli = Cli::try_parse_from(line).unwrap();
             let args = match cli.command {
                 Some(Command::Serve(args)) => args,
-                Some(Command::Pub(_) | Command::Sub(_)) => panic!("{line:?}"),
+                Some(_) => panic!("{line:?}"),
                 None => cli.serve,
             };
             assert_eq!(args.shards, Some(3), "{line:?}");
-        }
-    }
-
-    #[test]
-    fn values_are_judged_before_anything_happens() {
-        for (text, good) in [("a:1", true), ("[::1]:7400", true), ("a", false), (":1", false), ("a:0", false)]
-        {
-            assert_eq!(server(text).is_ok(), good, "{text}");
-        }
-        for (text, good) in
-            [("0.5", true), ("3", true), ("0", false), ("-1", false), ("nan", false), ("inf", false)]
-        {
-            assert_eq!(seconds(text).is_ok(), good, "{text}");
         }
     }
 }

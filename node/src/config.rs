@@ -3,15 +3,18 @@
 //! Every setting has a default, a range and a unit in its name; zero never means "without
 //! limit". What is wrong is refused with one sentence that names the place and the key.
 
+mod classes;
 mod file;
 mod limits;
 
+pub use classes::{ClassSetting, class_settings, overflow_word, route_word};
 pub use limits::{Limit, LimitsFile};
 
 use crate::event_loop::LoopLimits;
 use multibeam_proto::ShardConfig;
 use multibeam_rings::mpsc::CAPACITY_MAX;
 use multibeam_rings::pool::Pages;
+use multibeam_wire::limits::BODY_BYTES_MAX;
 use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -23,6 +26,15 @@ pub const LISTEN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCA
 pub const ADMIN_DEFAULT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 7480);
 /// Event loops of a node. Each has rings to all others, so memory grows with the square.
 pub const SHARDS: RangeInclusive<usize> = 1..=256;
+/// Bytes of stored messages of a node when nothing else is said: a quarter of the memory of a small
+/// machine.
+pub const MESSAGES_BYTES_DEFAULT: usize = 1 << 30;
+/// Bytes of stored messages that a shard has at the least: the last message of 16 topics, however long.
+/// With less, topics would push out each other's only message.
+pub const MESSAGES_BYTES_PER_SHARD_MIN: usize = 16 * 64 * 1024;
+
+const _: () = assert!(MESSAGES_BYTES_PER_SHARD_MIN > 16 * BODY_BYTES_MAX);
+const _: () = assert!(MESSAGES_BYTES_DEFAULT / *SHARDS.end() >= MESSAGES_BYTES_PER_SHARD_MIN);
 
 /// The settings in force.
 #[derive(Clone, Debug)]
@@ -37,6 +49,8 @@ pub struct NodeConfig {
     pub data_dir: PathBuf,
     /// Commands that one thread may have unpopped in the ring of another.
     pub ring_commands: usize,
+    /// Bytes of stored messages that the node holds. [`NodeConfig::load`] gives each shard its part.
+    pub messages_bytes_max: usize,
     /// Settings of sessions and topics.
     pub shard: ShardConfig,
     /// Limits of the event loops.
@@ -106,6 +120,18 @@ pub enum ConfigError {
         /// Places of a ring.
         slots: usize,
     },
+    /// A shard's part of the memory for messages would be too small to be of use.
+    #[error(
+        "messages_bytes_max = {bytes} is too little for {shards} shards, each of which needs \
+         {MESSAGES_BYTES_PER_SHARD_MIN}: choose at least {}, or fewer shards",
+        shards * MESSAGES_BYTES_PER_SHARD_MIN
+    )]
+    MessagesTooFew {
+        /// Event loops.
+        shards: usize,
+        /// Bytes of all of them.
+        bytes: usize,
+    },
     /// The admin server would be reachable from other machines.
     #[error(
         "the admin address {0} is not a loopback address: the admin server has no authentication, so choose an \
@@ -128,13 +154,14 @@ impl NodeConfig {
         let mut config = Self::with_data_dir(data_dir_default(environment));
         config.limits.pages = Pages::Huge;
         if let Some(path) = path {
-            file::read(path)?.apply(path, &mut config)?;
+            file::apply(path, &mut config)?;
         }
         config.listen = overrides.listen.unwrap_or(config.listen);
         config.admin = overrides.admin.unwrap_or(config.admin);
         config.shards = overrides.shards.unwrap_or(config.shards);
         config.data_dir = overrides.data_dir.unwrap_or(config.data_dir);
         config.check()?;
+        config.shard.messages_bytes_max = config.messages_bytes_max / config.shards;
         Ok(config)
     }
 
@@ -149,6 +176,10 @@ impl NodeConfig {
         if slots > CAPACITY_MAX {
             return Err(ConfigError::RingsTooLarge { shards, commands, replies, slots });
         }
+        let bytes = self.messages_bytes_max;
+        if bytes / shards < MESSAGES_BYTES_PER_SHARD_MIN {
+            return Err(ConfigError::MessagesTooFew { shards, bytes });
+        }
         Ok(())
     }
 
@@ -161,6 +192,7 @@ impl NodeConfig {
             shards: shards_default(),
             data_dir,
             ring_commands: 256,
+            messages_bytes_max: MESSAGES_BYTES_DEFAULT,
             shard: ShardConfig::default(),
             limits: LoopLimits::default(),
         }
@@ -224,6 +256,24 @@ mod tests {
         assert!(config.check().is_ok());
         config.ring_commands = 65_536;
         assert!(matches!(config.check(), Err(ConfigError::RingsTooLarge { .. })));
+    }
+
+    #[test]
+    fn the_memory_for_messages_is_divided_among_the_shards() {
+        let load = |shards| {
+            let overrides = Overrides { shards: Some(shards), ..Overrides::default() };
+            NodeConfig::load(None, overrides, with(&[])).unwrap().shard.messages_bytes_max
+        };
+        assert_eq!((load(1), load(3), load(256)), (1 << 30, (1 << 30) / 3, 4 << 20));
+        let mut config = NodeConfig::with_data_dir("x".into());
+        config.shards = 3;
+        config.messages_bytes_max = 3 * MESSAGES_BYTES_PER_SHARD_MIN;
+        assert!(config.check().is_ok());
+        config.messages_bytes_max -= 1;
+        let error = config.check().unwrap_err().to_string();
+        for part in ["messages_bytes_max = 3145727", "3 shards", "at least 3145728"] {
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
     }
 
     #[test]

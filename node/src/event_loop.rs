@@ -18,6 +18,7 @@ mod reading;
 mod sending;
 mod timers;
 
+pub use connections::{Footprint, footprint};
 pub use inspect::{Asleep, Sleeper};
 
 use crate::close::CloseReason;
@@ -25,7 +26,7 @@ use crate::kernel::{Event, Kernel};
 use crate::metrics::ShardMetrics;
 use connections::{Connections, Flags};
 use multibeam_proto::planted::{self, Bug};
-use multibeam_proto::{Shard, ShardId, Staged, Stat, Time};
+use multibeam_proto::{Run, Shard, ShardId, Staged, Stat, Time};
 use multibeam_rings::pool::{BUFFER_BYTES_MAX, Buffer, Pages, Pool, bytes_reserved};
 use multibeam_wire::HEADER_BYTES;
 use multibeam_wire::limits::PAYLOAD_BYTES_MAX;
@@ -114,7 +115,10 @@ pub enum Next {
 #[derive(Clone, Debug)]
 struct StagedSend {
     slot: u32,
+    /// In the bytes staged here.
     bytes: std::ops::Range<usize>,
+    /// What follows them, in a feed.
+    run: Option<Run>,
     frames: std::ops::Range<usize>,
 }
 
@@ -216,7 +220,7 @@ impl<K: Kernel> Loop<K> {
         self.read(now);
         self.run_timers(now);
         self.look_at_touched(now);
-        self.stage();
+        self.stage(now);
     }
 
     /// Second half of a turn: lets out what was staged, and says how to go on.
@@ -243,12 +247,13 @@ impl<K: Kernel> Loop<K> {
                 Event::Socket { token, readable, writable } => match self.connections.find(token) {
                     None => self.shard.stats().add(Stat::StaleEvents, 1),
                     Some(slot) => {
-                        let flags = &mut self.connections.slots[slot as usize].flags;
-                        if readable {
-                            flags.set(Flags::READABLE);
-                        }
-                        if writable {
-                            flags.set(Flags::WRITABLE);
+                        if let Some(connection) = self.connections.at_mut(slot) {
+                            if readable {
+                                connection.flags.set(Flags::READABLE);
+                            }
+                            if writable {
+                                connection.flags.set(Flags::WRITABLE);
+                            }
                         }
                         self.consider(slot);
                     }
@@ -289,10 +294,7 @@ impl<K: Kernel> Loop<K> {
     /// something it looks at calls it.
     fn consider(&mut self, slot: u32) {
         let id = self.connections.id(slot);
-        let connection = &mut self.connections.slots[slot as usize];
-        if !connection.flags.has(Flags::OPEN) {
-            return;
-        }
+        let Some(connection) = self.connections.at_mut(slot) else { return };
         let parked = connection.is_parked_whole();
         let readable = connection.flags.has(Flags::READABLE) && !connection.flags.has(Flags::ENDED);
         if (readable || parked)
@@ -317,7 +319,7 @@ impl<K: Kernel> Loop<K> {
 
     /// A session may have changed: its work, its deadline, whether it is over.
     fn look_at(&mut self, slot: u32, now: Time) {
-        if !self.connections.slots[slot as usize].flags.has(Flags::OPEN) {
+        if !self.connections.is_open(slot) {
             return;
         }
         if self.advance_close(slot, now) {
@@ -329,9 +331,9 @@ impl<K: Kernel> Loop<K> {
 
     fn renew_deadline(&mut self, slot: u32) {
         let session = self.shard.next_deadline(self.connections.id(slot));
-        let connection = &self.connections.slots[slot as usize];
-        let linger = connection.closing.map(|closing| closing.deadline);
-        if let Some(deadline) = Time::earliest(Time::earliest(session, linger), connection.retry_at) {
+        let Some(connection) = self.connections.at(slot) else { return };
+        let linger = connection.closing().map(|closing| closing.deadline);
+        if let Some(deadline) = Time::earliest(Time::earliest(session, linger), connection.retry_at()) {
             self.timers.by(slot, deadline);
         }
     }
@@ -339,16 +341,17 @@ impl<K: Kernel> Loop<K> {
     fn run_timers(&mut self, now: Time) {
         let mut due = std::mem::take(&mut self.due);
         self.timers.due(now, &mut due);
+        if self.shard.next_tick().is_some_and(|at| at <= now) {
+            self.shard.tick(now);
+        }
         for slot in due.drain(..) {
             let id = self.connections.id(slot);
-            let connection = &mut self.connections.slots[slot as usize];
-            if !connection.flags.has(Flags::OPEN) {
-                continue;
-            }
-            if connection.retry_at.is_some_and(|at| at <= now) {
-                connection.retry_at = None;
+            let Some(connection) = self.connections.at_mut(slot) else { continue };
+            if connection.retry_at().is_some_and(|at| at <= now) {
+                connection.set_retry_at(None);
                 connection.flags.set(Flags::WRITABLE);
             }
+            connection.rest();
             let unread = connection.flags.has(Flags::READABLE) || self.shard.stalled(id).is_some();
             if self.shard.timeout(id, unread, now) {
                 self.close(slot, CloseReason::PeerEnded, true);
@@ -367,13 +370,26 @@ impl<K: Kernel> Loop<K> {
         if self.more_work(now) {
             return Next::Again;
         }
+        if self.connections.open() == 0 {
+            self.rest();
+        }
         // Arm, then look, then sleep: whoever comes after the look finds us armed.
         let looked_first = planted::on(Bug::LookBeforeArm).then(|| self.somebody_came());
         self.kernel.arm();
         if looked_first.unwrap_or_else(|| self.somebody_came()) {
             return Next::Again;
         }
-        Next::Sleep(Time::earliest(Time::earliest(self.timers.next(), self.accept_at), self.stop_at))
+        let own = Time::earliest(self.accept_at, self.stop_at);
+        let shard = Time::earliest(self.timers.next(), self.shard.next_tick());
+        Next::Sleep(Time::earliest(own, shard))
+    }
+
+    /// Everybody has left: what was as large as the crowd goes too.
+    fn rest(&mut self) {
+        (self.readers, self.writers) = (VecDeque::new(), VecDeque::new());
+        (self.events, self.due, self.sends) = (Vec::new(), Vec::new(), Vec::new());
+        (self.staged_bytes, self.staged_frames) = (Vec::new(), Vec::new());
+        self.shard.rest();
     }
 
     fn more_work(&self, now: Time) -> bool {

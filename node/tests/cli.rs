@@ -2,106 +2,64 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-#[path = "../examples/harness/node_process.rs"]
-#[expect(dead_code, reason = "shared with other programs, each of which uses a part")]
-mod node_process;
+#[path = "support/command_line.rs"]
+#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod command_line;
 
+use command_line::node_process::NodeProcess;
+use command_line::{
+    Ended, PROGRAM, Subscriber, client, fails, multibeam, node, output, output_of, publish, scratch,
+};
 use multibeam::config::{Limit, LimitsFile};
-use node_process::NodeProcess;
-use serde_json::{Value, json};
-use std::io::{BufRead, BufReader, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
-
-const PROGRAM: &str = env!("CARGO_BIN_EXE_multibeam");
-
-/// Times that an end is looked for, 10 ms apart: 30 s.
-const END_TRIES: u32 = 3000;
-
-fn multibeam(args: &[&str]) -> Command {
-    let mut command = Command::new(PROGRAM);
-    command.args(args).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
-}
-
-fn node() -> NodeProcess {
-    NodeProcess::start(Command::new(PROGRAM), "")
-}
-
-fn scratch(name: &str) -> PathBuf {
-    let path = std::env::temp_dir().join(format!("multibeam-cli-{name}-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&path);
-    std::fs::create_dir_all(&path).unwrap();
-    path
-}
-
-/// Runs it to its end, which must come by itself.
-#[track_caller]
-fn output(mut command: Command) -> Output {
-    let mut child = command.spawn().unwrap();
-    for _ in 0..END_TRIES {
-        if child.try_wait().unwrap().is_some() {
-            return child.wait_with_output().unwrap();
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    child.kill().unwrap();
-    panic!("it does not end: {:?}", child.wait_with_output());
-}
-
-/// Runs it, and checks that it fails with one line that says all of `parts`.
-#[track_caller]
-fn fails(args: &[&str], code: i32, parts: &[&str]) {
-    let Output { status, stdout, stderr } = output(multibeam(args));
-    let stderr = String::from_utf8(stderr).unwrap();
-    assert_eq!(status.code(), Some(code), "{args:?}: {stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{args:?}: {stderr}");
-    assert!(stderr.starts_with("multibeam: "), "{args:?}: {stderr}");
-    assert!(stdout.is_empty(), "{args:?}: {}", String::from_utf8_lossy(&stdout));
-    for part in parts {
-        assert!(stderr.contains(part), "{args:?}: {part:?} is not in {stderr}");
-    }
-}
-
-/// A subscriber that has said that it is subscribed, and the rest of its output.
-fn subscriber(node: &NodeProcess, args: &[&str]) -> (Child, BufReader<std::process::ChildStderr>) {
-    let server = node.clients().to_string();
-    let mut child = multibeam(&["sub", "--server", &server, "--timeout", "30"]).args(args).spawn().unwrap();
-    let mut stderr = BufReader::new(child.stderr.take().unwrap());
-    let mut line = String::new();
-    stderr.read_line(&mut line).unwrap();
-    assert!(line.starts_with("subscribed to "), "{line}");
-    (child, stderr)
-}
-
-fn publish(node: &NodeProcess, args: &[&str]) -> Output {
-    let server = node.clients().to_string();
-    multibeam(&["pub", "--server", &server, "--timeout", "30"]).args(args).output().unwrap()
-}
-
-fn json_lines(output: &[u8]) -> Vec<Value> {
-    String::from_utf8_lossy(output).lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
+use serde_json::json;
+use std::process::Command;
 
 #[test]
 fn wrong_arguments() {
     fails(&["--bogus"], 2, &["--bogus"]);
     fails(&["serve", "--shards", "0"], 2, &["--shards", "1 to 256"]);
     fails(&["--listen", "localhost:1"], 2, &["--listen", "IP:PORT"]);
-    fails(&["pub", "a.b"], 2, &["<BODY>"]);
-    fails(&["pub", "a..b", "x"], 2, &["a..b", "empty segment"]);
-    fails(&["sub", "a.*"], 2, &["a.*", "'*'"]);
-    fails(&["sub", "a", "--from", "yesterday"], 2, &["yesterday", "3:17"]);
-    fails(&["sub", "a", "--server", "here"], 2, &["HOST:PORT"]);
-    fails(&["sub", "a", "--count", "0"], 2, &["--count"]);
+    for (line, parts) in [
+        ("pub a.b", &["<BODY|--stdin|--file <FILE>>"][..]),
+        ("pub a..b x", &["a..b", "empty segment"]),
+        ("pub a.* x", &["a.*", "--keys"]),
+        ("pub a.b x --keys 1,2", &["a.b", "exactly one segment '*'"]),
+        ("pub a.* x --keys 1,b.c", &["b.c", "one segment"]),
+        ("pub a.b x --stdin", &["BODY", "--stdin"]),
+        ("pub a.b --stdin --count 3", &["--count", "--stdin"]),
+        ("pub a.b - --count 3", &["--count", "standard input"]),
+        ("pub a.b x --count 0", &["--count"]),
+        ("pub a.b x --rate 0", &["--rate", "above 0"]),
+        ("pub a.b x --ttl soon", &["--ttl", "30s"]),
+        ("pub a.b x --ttl 50d", &["--ttl", "49d"]),
+        ("sub", &["TOPIC|FILTER"]),
+        ("sub a.b*", &["a.b*", "whole segment"]),
+        ("sub a.>.b", &["a.>.b", "the last one"]),
+        ("sub a --from yesterday", &["yesterday", "3:17"]),
+        ("sub a.* --from 3:17", &["--from", "each partition", "0/0=3:17"]),
+        ("sub a --from 0/0=3:17", &["--from", "one position"]),
+        ("sub a b --from 3:17", &["--from", "one topic or filter"]),
+        ("sub a b --cursor-file x.cursor", &["--cursor-file", "one topic or filter"]),
+        ("sub a --cursor-file x", &["--cursor-file", "alarms.cursor"]),
+        ("sub a --server here", &["HOST:PORT"]),
+        ("sub a --count 0", &["--count"]),
+        ("history", &["<TOPIC|FILTER>"]),
+        ("history a..b", &["a..b", "empty segment"]),
+        ("history a --last 0", &["--last"]),
+    ] {
+        fails(&line.split(' ').collect::<Vec<_>>(), 2, parts);
+    }
+    let keys = vec!["k"; 65].join(",");
+    fails(&["pub", "a.*", "x", "--keys", &keys], 2, &["64 keys", "65"]);
 }
 
 #[test]
 fn nobody_listens_there() {
-    for command in [&["pub", "a.b", "x"][..], &["sub", "a.b"]] {
+    for command in [&["pub", "a.b", "x"][..], &["sub", "a.b"], &["history", "a.b"]] {
         fails(&[command, &["--server", "127.0.0.1:1"]].concat(), 1, &["127.0.0.1:1", "--server"]);
     }
+    fails(&["pub", "a.b", "--file", "/no/such/file"], 1, &["/no/such/file", "No such file"]);
+    fails(&["pub", "a.b", "--file", "/"], 1, &["/", "directory"]);
 }
 
 #[test]
@@ -116,6 +74,8 @@ fn a_bad_configuration_file() {
         ("[limits]\nheartbeats = 1", &["line 2", "`heartbeats`"]),
         ("[limits]\nack_timeout_ms = 1", &["ack_timeout_ms = 1", "1000 to 3600000"]),
         ("admin = '0.0.0.0:7480'", &["0.0.0.0:7480", "loopback"]),
+        ("[limits]\nmessages_bytes_max = 1048576", &["1048576 is too little", "shards"]),
+        ("\n[[class]]\npattern = 'a.{}'", &["line 3", "a.{}", "whole segment"]),
     ] {
         std::fs::write(path, text).unwrap();
         fails(&["--config", path], 1, parts);
@@ -168,48 +128,47 @@ fn a_generation_that_nobody_can_read_is_never_replaced() {
 #[test]
 fn three_messages_are_three_lines_of_json() {
     let node = node();
-    let (sub, _stderr) = subscriber(&node, &["alarm.fire", "--count", "3", "--json"]);
-    let published = publish(&node, &["alarm.fire", "hello", "--count", "3"]);
-    assert!(published.status.success(), "{published:?}");
-    let received = sub.wait_with_output().unwrap();
-    assert!(received.status.success());
-    let expected = |offset: u64| json!({ "topic": "alarm.fire", "generation": 1, "offset": offset, "prev": offset - 1, "body": "hello" });
-    assert_eq!(json_lines(&received.stdout), [expected(1), expected(2), expected(3)]);
-    let first = String::from_utf8_lossy(&received.stdout).lines().next().unwrap().to_owned();
-    let keys = ["topic", "generation", "offset", "prev", "body"].map(|key| first.find(key).unwrap());
-    assert!(keys.is_sorted(), "{first}");
+    let sub = Subscriber::start(node.clients(), &["alarm.fire"], &["--count", "3", "--json"]);
+    publish(&node, &["alarm.fire", "hello", "--count", "3"]);
+    let received = sub.end().good();
+    let expected = |offset: u64| json!({ "topic": "alarm.fire", "partition": "0/0", "generation": 1, "offset": offset, "prev": offset - 1, "body": "hello" });
+    assert_eq!(received.json(), [expected(1), expected(2), expected(3)]);
+    let first = received.stdout.lines().next().unwrap();
+    let keys = ["topic", "partition", "generation", "offset", "prev", "body"];
+    assert!(keys.map(|key| first.find(key).unwrap()).is_sorted(), "{first}");
 }
 
 #[test]
 fn lines_of_the_standard_input_are_messages_and_can_be_read_again() {
     let node = node();
-    let server = node.clients().to_string();
-    let mut publisher =
-        multibeam(&["pub", "a.b", "-", "--json", "--server", &server]).stdin(Stdio::piped()).spawn().unwrap();
-    publisher.stdin.take().unwrap().write_all(b"one\ntwo\n\xff\n").unwrap();
-    let published = publisher.wait_with_output().unwrap();
-    assert_eq!(json_lines(&published.stdout), [json!({ "topic": "a.b", "published": 3 })]);
+    let published = output_of(client("pub", node.clients(), &["a.b", "-"]), b"one\ntwo\n\xff\n").good();
+    assert!(published.stdout.starts_with("3 messages stored in a.b"), "{published:?}");
 
-    let (sub, _stderr) = subscriber(&node, &["a.b", "--from", "1:1", "--count", "2", "--json"]);
-    let received = json_lines(&sub.wait_with_output().unwrap().stdout);
+    let sub = Subscriber::start(node.clients(), &["a.b"], &["--from", "1:1", "--count", "2", "--json"]);
+    let received = sub.end().good().messages();
     assert_eq!((&received[0]["body"], &received[1]["body_hex"]), (&json!("two"), &json!("ff")));
-    let (sub, _stderr) = subscriber(&node, &["a.b", "--from", "1:0", "--count", "1"]);
-    assert_eq!(sub.wait_with_output().unwrap().stdout, b"1:1 one\n");
+    let sub = Subscriber::start(node.clients(), &["a.b"], &["--from", "1:0", "--count", "1"]);
+    assert_eq!(sub.end().good().stdout, "a.b 1:1 one\n");
 }
 
 #[test]
 fn a_cursor_of_an_earlier_generation_gets_a_gap() {
     let first = node();
-    assert!(publish(&first, &["a.b", "old"]).status.success());
+    publish(&first, &["a.b", "old"]);
     let (status, data_dir) = first.stop();
     assert!(status.success(), "{status}");
     let second = NodeProcess::start_in(Command::new(PROGRAM), "", data_dir);
-    let (sub, _stderr) = subscriber(&second, &["a.b", "--from", "1:1", "--count", "1", "--json"]);
-    assert!(publish(&second, &["a.b", "new"]).status.success());
-    let received = json_lines(&sub.wait_with_output().unwrap().stdout);
+    let from = ["--from", "1:1", "--count", "1"];
+    let sub = Subscriber::start(second.clients(), &["a.b"], &[&from[..], &["--json"]].concat());
+    let person = Subscriber::start(second.clients(), &["a.b"], &from);
+    publish(&second, &["a.b", "new"]);
+    let received = sub.end().good().json();
+    assert_eq!(received[0]["gap"]["topic"], "a.b", "{received:?}");
     assert_eq!(received[0]["gap"]["from"], json!({ "generation": 1, "offset": 1 }), "{received:?}");
     assert_eq!(received[0]["gap"]["reason"], "generation");
     assert_eq!((&received[1]["generation"], &received[1]["body"]), (&json!(2), &json!("new")));
+    let expected = "--- GAP in a.b: nothing behind 1:1 up to 2:0 will come (generation) ---\na.b 2:1 new\n";
+    assert_eq!(person.end().good().stdout, expected);
 }
 
 #[test]
@@ -218,19 +177,19 @@ fn a_node_serves_with_every_limit_at_either_end() {
         let lines = LimitsFile::ALL.iter().map(|limit| format!("{} = {}\n", limit.key, end(limit)));
         format!("shards = 2\n[limits]\n{}", lines.collect::<String>())
     };
-    // Publisher and subscriber may share a shard; and with one message kept, gaps are right.
+    // Publisher and subscriber may share a shard; and each of the two shards needs its part.
     let low = at(|limit| match limit.key {
         "connections_per_shard_max" => 2,
-        "retain_messages_default" => 20,
+        "messages_bytes_max" => 2 * limit.low,
         _ => limit.low,
     });
     for config in [low, at(|limit| limit.high)] {
         let node = NodeProcess::start(Command::new(PROGRAM), &config);
-        let (sub, _stderr) = subscriber(&node, &["a.b", "--count", "20"]);
-        let published = publish(&node, &["a.b", "x", "--count", "20"]);
-        assert!(published.status.success(), "{published:?}\n{config}");
-        let received = sub.wait_with_output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&received.stdout).lines().count(), 20, "{received:?}\n{config}");
+        let sub = Subscriber::start(node.clients(), &["a.b"], &["--count", "20"]);
+        let published = output(client("pub", node.clients(), &["a.b", "x", "--count", "20"]));
+        assert_eq!(published.code, Some(0), "{published:?}\n{config}");
+        let received = sub.end();
+        assert_eq!(received.stdout.lines().count(), 20, "{received:?}\n{config}");
         let (status, data_dir) = node.stop();
         assert!(status.success(), "{status}\n{config}");
         std::fs::remove_dir_all(data_dir).unwrap();
@@ -242,9 +201,8 @@ fn a_time_out_says_how_far_it_came() {
     let node = node();
     let server = node.clients().to_string();
     let args = ["sub", "a.b", "--server", &server, "--timeout", "0.2", "--count", "3"];
-    let output = output(multibeam(&args));
-    assert_eq!(output.status.code(), Some(1));
-    let stderr = String::from_utf8(output.stderr).unwrap();
+    let Ended { code, stderr, .. } = output(multibeam(&args));
+    assert_eq!(code, Some(1));
     let last = stderr.lines().last().unwrap();
     assert_eq!(last, "multibeam: timed out after 0.2 s with 0 of 3 messages received");
 }

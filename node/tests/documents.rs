@@ -2,9 +2,15 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+#[path = "../examples/harness/node_process.rs"]
+#[expect(dead_code, reason = "shared with other programs, each of which uses a part")]
+mod node_process;
+
 use multibeam::close::CloseReason;
-use multibeam::config::{LimitsFile, NodeConfig};
+use multibeam::config::{ClassSetting, LimitsFile, NodeConfig, class_settings};
 use multibeam_proto::{Stat, StatKind};
+use node_process::NodeProcess;
+use std::collections::BTreeSet;
 use std::process::Command;
 
 fn read(name: &str) -> String {
@@ -37,6 +43,39 @@ fn limits() {
 }
 
 #[test]
+fn settings_of_a_class() {
+    let row = |setting: &ClassSetting| {
+        format!("| `{}` | {} | {} | {} |", setting.key, setting.default, setting.values, setting.help)
+    };
+    let rows: Vec<String> = class_settings().iter().map(row).collect();
+    same_table("| key | without it | values | what it says |", &rows);
+}
+
+/// The documents show what the command prints for the example file and for no file.
+#[test]
+fn tables_of_classes() {
+    let document = read("docs/OPERATIONS.md");
+    let example = format!("{}/../deploy/multibeam.toml", env!("CARGO_MANIFEST_DIR"));
+    for args in
+        [&["classes"][..], &["classes", "--config", &example], &["classes", "user.42.msg", "chat.room"]]
+    {
+        let output = Command::new(env!("CARGO_BIN_EXE_multibeam")).args(args).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        let table = String::from_utf8(output.stdout).unwrap();
+        assert!(document.contains(&table), "{args:?}: the document should have\n{table}");
+    }
+}
+
+#[test]
+fn the_example_file_of_the_document_is_that_of_the_folder() {
+    let file = read("deploy/multibeam.toml");
+    let (_, classes) = file.split_once("[[class]]").unwrap();
+    let (_, shown) = classes.split_once("[[class]]").unwrap();
+    let shown = format!("[[class]]{shown}");
+    assert!(read("docs/OPERATIONS.md").contains(&shown), "the document should have\n{shown}");
+}
+
+#[test]
 fn metrics() {
     let row = |stat: &Stat| {
         let kind = if stat.kind() == StatKind::Gauge { "gauge" } else { "counter" };
@@ -57,18 +96,90 @@ fn close_reasons_without_a_number() {
     }
 }
 
+/// The commands of a line as a shell would take it: words, with '…' around some, and `|` between commands.
+fn commands_of(line: &str) -> Vec<Vec<String>> {
+    let mut commands = vec![Vec::new()];
+    for (at, part) in line.split('\'').enumerate() {
+        if at % 2 == 1 {
+            commands.last_mut().unwrap().push(part.to_owned());
+            continue;
+        }
+        for word in part.split_whitespace().take_while(|word| !word.starts_with(['>', '#'])) {
+            match word {
+                "|" => commands.push(Vec::new()),
+                word => commands.last_mut().unwrap().push(word.to_owned()),
+            }
+        }
+    }
+    commands
+}
+
+/// Checks that the command line takes each line of `text` that calls the program; returns the subcommands.
+#[track_caller]
+fn parsed(text: &str) -> BTreeSet<String> {
+    let mut subcommands = BTreeSet::new();
+    for command in text.lines().flat_map(commands_of) {
+        let Some((program, words)) = command.split_first() else { continue };
+        if program != "multibeam" && program != "target/release/multibeam" {
+            continue;
+        }
+        let matches = multibeam::commands::command().try_get_matches_from(&command);
+        assert!(matches.is_ok(), "{command:?}: {}", matches.unwrap_err());
+        subcommands.extend(words.first().cloned());
+    }
+    subcommands
+}
+
+fn help_of(subcommand: &str) -> String {
+    let help = Command::new(env!("CARGO_BIN_EXE_multibeam")).args([subcommand, "--help"]).output().unwrap();
+    String::from_utf8(help.stdout).unwrap()
+}
+
 #[test]
-fn commands_of_the_readme_exist() {
+fn commands_of_the_readme_are_taken_and_all_are_there() {
     let readme = read("README.md");
-    for line in readme.lines().filter_map(|line| line.strip_prefix("target/release/multibeam ")) {
-        let subcommand = line.split(' ').next().unwrap();
-        let help =
-            Command::new(env!("CARGO_BIN_EXE_multibeam")).args([subcommand, "--help"]).output().unwrap();
-        assert!(help.status.success(), "{line}");
+    let code: String = readme.split("```").skip(1).step_by(2).collect();
+    let shown = parsed(&code);
+    assert_eq!(shown, ["classes", "history", "pub", "sub"].map(str::to_owned).into());
+    for subcommand in shown {
+        for option in help_of(&subcommand).lines().filter_map(|line| line.trim().strip_prefix("--")) {
+            let option = option.split(' ').next().unwrap();
+            let rare = ["help", "server", "timeout", "stdin"].contains(&option);
+            assert!(rare || readme.contains(&format!("--{option}")), "{subcommand} --{option}");
+        }
     }
-    let help = Command::new(env!("CARGO_BIN_EXE_multibeam")).args(["sub", "--help"]).output().unwrap();
-    let help = String::from_utf8(help.stdout).unwrap();
-    for option in ["--json", "--from"] {
-        assert!(readme.contains(option) && help.contains(option), "{option}");
+}
+
+#[test]
+fn examples_of_the_help_are_taken() {
+    for subcommand in ["pub", "sub", "history", "classes"] {
+        let help = help_of(subcommand);
+        let (_, examples) = help.split_once("Examples:").unwrap();
+        // What stands behind two spaces explains the line.
+        let lines = examples
+            .lines()
+            .map(|line| line.trim().split("   ").next().unwrap().split("  the").next().unwrap());
+        assert_eq!(parsed(&lines.collect::<Vec<_>>().join("\n")), [subcommand.to_owned()].into());
     }
+}
+
+/// What the README shows is what the commands print.
+#[test]
+fn outputs_of_the_readme_are_right() {
+    let readme = read("README.md");
+    let node = NodeProcess::start(Command::new(env!("CARGO_BIN_EXE_multibeam")), "");
+    let server = node.clients().to_string();
+    let run = |args: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_multibeam"))
+            .args(args)
+            .args(["--server", &server, "--timeout", "30"])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = |text: &str| assert!(readme.contains(text), "the README should have {text}");
+    shown(&run(&["pub", "alarm.fire", "hello", "--json", "--quiet"]));
+    shown(run(&["sub", "alarm.fire", "--from", "first", "--count", "1", "--json"]).lines().last().unwrap());
+    shown(&run(&["history", "alarm.fire"]));
 }

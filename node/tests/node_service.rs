@@ -93,7 +93,7 @@ async fn subscribed(client: &Client, topic: &str, start: Start) -> Subscription 
 #[track_caller]
 fn message(event: Option<Event>) -> (Position, Vec<u8>) {
     match event {
-        Some(Event::Message { position, body, .. }) => (position, body),
+        Some(Event::Message(message)) => (message.position, message.body.to_vec()),
         other => panic!("no message but {other:?}"),
     }
 }
@@ -118,7 +118,7 @@ fn messages_cross_shards_in_order() {
             // Each to a topic of another client, whose home may be anywhere.
             let to = number % CLIENTS;
             let from = &clients[(number * 7 % CLIENTS) as usize];
-            from.publish(&format!("own.{to}"), number.to_string()).await.unwrap();
+            from.publish(format!("own.{to}"), number.to_string()).await.unwrap();
             clients[0].publish("alarm.all", number.to_string()).await.unwrap();
         }
         for (index, (own, shared)) in all.iter_mut().enumerate() {
@@ -143,7 +143,7 @@ fn a_restart_is_a_new_generation_and_a_resume_says_so() {
         block_on(async {
             let client = node.client(generation);
             let cursor = Position::new(generation - 1, 1);
-            let start = if generation == 1 { Start::New } else { Start::After(cursor) };
+            let start = if generation == 1 { Start::New } else { Start::from(cursor) };
             let mut news = subscribed(&client, "some.news", start).await;
             if generation > 1 {
                 match news.next().await {

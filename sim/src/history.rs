@@ -3,7 +3,12 @@
 //! A *subscription* here outlives the process of its client: when that is killed, the next one
 //! resumes behind the last position that the first had in hand.
 
-use multibeam_wire::Position;
+use crate::plan::Target;
+use multibeam_wire::{GapReason, Position};
+use std::collections::BTreeMap;
+
+/// A position in each of several partitions, by their numbers.
+pub type Places = BTreeMap<u32, Position>;
 
 /// Name of a publish: who, and its how-many-th.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,8 +39,12 @@ pub enum What {
     Invoke {
         /// Which.
         publish: PublishId,
-        /// Index of the topic.
-        topic: usize,
+        /// Indexes of the topics: one, or one for each key.
+        topics: Vec<usize>,
+        /// How long it is worth delivering.
+        ttl_ms: Option<u64>,
+        /// Bytes of the body.
+        bytes: usize,
     },
     /// The publish ended.
     Ended {
@@ -43,28 +52,37 @@ pub enum What {
         publish: PublishId,
         /// How.
         end: End,
+        /// Where it is stored, if the node said so: partition within the class, and position, for each
+        /// of its topics.
+        receipts: Vec<(u32, Position)>,
     },
     /// A subscription is asked for, by the first process or a later one.
     Subscribe {
         /// Which.
         subscription: usize,
-        /// Index of the topic.
-        topic: usize,
-        /// Behind this position, if the subscription had one.
-        after: Option<Position>,
+        /// To what.
+        target: Target,
+        /// Behind these positions, if the subscription had them.
+        after: Option<Places>,
+        /// It begins with the oldest message, if it had none.
+        first: bool,
     },
     /// The subscription is served.
     Subscribed {
         /// Which.
         subscription: usize,
-        /// Messages begin behind this position.
-        from: Position,
+        /// Messages begin behind these positions.
+        from: Places,
     },
     /// The application got a message.
     Delivered {
         /// Which.
         subscription: usize,
+        /// Index of the topic; `None` for one that is not of the plan.
+        topic: Option<usize>,
         /// Where it stands.
+        partition: u32,
+        /// Where it stands there.
         position: Position,
         /// Which it is; `None` if nobody published it.
         publish: Option<PublishId>,
@@ -73,12 +91,26 @@ pub enum What {
     Gap {
         /// Which.
         subscription: usize,
+        /// The partition.
+        partition: u32,
         /// Last position before it.
         from: Position,
         /// Last position in it.
         to: Position,
-        /// The node did not tell it; the client found it.
-        silent: bool,
+        /// Why; `None` if the node did not tell it, and the client found it.
+        reason: Option<GapReason>,
+    },
+    /// The node sent a message with a time to live.
+    Sent {
+        /// Which.
+        publish: PublishId,
+        /// No earlier than then.
+        after_us: u64,
+    },
+    /// Another subscription takes the place of this one.
+    Over {
+        /// Which.
+        subscription: usize,
     },
     /// The node refused the subscription.
     Refused {

@@ -3,6 +3,7 @@
 
 mod acts;
 mod churn;
+mod lifeless;
 mod raw;
 mod window;
 

@@ -14,9 +14,12 @@ compile_error!(
 
 pub mod commands;
 pub mod entropy;
+pub mod frames;
 pub mod history;
 pub mod hostile;
+pub mod lines;
 pub mod oracles;
+pub mod peers;
 pub mod plan;
 pub mod platform;
 pub mod random;

@@ -1,11 +1,15 @@
 //! Everything that a seed decides up front, as plain data: it can be printed, cut down, stored
 //! and run again.
 
+mod classes;
 mod draw;
+mod faults;
 mod node;
 
 use serde::{Deserialize, Serialize};
 
+pub use classes::{ClassPlan, OverflowPlan, class_of, matches};
+pub use faults::FaultEvent;
 pub use node::NodeKnobs;
 pub(crate) use node::{ADMIN_PORT, CLIENT_PORT};
 
@@ -98,6 +102,12 @@ pub struct PublisherPlan {
     pub burst: u64,
     /// Bytes of a body, at the most.
     pub body_bytes: usize,
+    /// Publishes in 100 that go to many keys, where there are topics for it.
+    pub many_percent: u64,
+    /// Publishes in 100 with a time to live.
+    pub ttl_percent: u64,
+    /// That time, at the most.
+    pub ttl_ms: u64,
     /// Settings of its client.
     pub client: ClientKnobs,
 }
@@ -107,16 +117,47 @@ pub struct PublisherPlan {
 pub struct SubscriberPlan {
     /// Which of the hosts it runs on.
     pub host: usize,
-    /// Indexes of its topics.
-    pub topics: Vec<usize>,
-    /// Begins with the last message stored, not with the next.
-    pub from_last: bool,
+    /// What it follows.
+    pub follows: Vec<FollowPlan>,
+    /// Its cursors are kept by the client's own store.
+    pub stored: bool,
     /// Starts so late.
     pub start_ms: u64,
     /// Time it takes over a message, at the most.
     pub handle_ms: u64,
     /// Settings of its client.
     pub client: ClientKnobs,
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowPlan {
+    /// To what.
+    pub target: Target,
+    /// Where the first of its processes begins.
+    pub start: StartPlan,
+    /// Messages are handled when the application says so, in any order; some are given back first.
+    pub manual_acks: bool,
+}
+
+/// What a subscription is to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Target {
+    /// A topic, by its index.
+    Topic(usize),
+    /// The topics of broadcast classes that match.
+    Filter(String),
+    /// What every session is told.
+    System,
+}
+
+/// Where a subscription begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "each stands for the client's start of the same name")]
+pub enum StartPlan {
+    New,
+    Last,
+    First,
 }
 
 /// Settings of the real client.
@@ -138,6 +179,42 @@ pub struct ClientKnobs {
     pub publish_deadline_ms: u64,
     /// Publishes under way.
     pub publish_in_flight_max: usize,
+    /// Publishes that it holds.
+    pub publish_queue_messages_max: usize,
+    /// Whether it asks where they are stored.
+    pub receipts: bool,
+}
+
+impl Plan {
+    /// The place of a topic's class.
+    #[must_use]
+    pub fn class_of(&self, topic: usize) -> usize {
+        class_of(&self.node.classes, &self.workload.topics[topic])
+    }
+
+    /// The class of a topic.
+    #[must_use]
+    pub fn class(&self, topic: usize) -> &ClassPlan {
+        &self.node.classes[self.class_of(topic)]
+    }
+
+    /// Whether a subscription to `target` is to get a topic's messages.
+    #[must_use]
+    pub fn wants(&self, target: &Target, topic: usize) -> bool {
+        match target {
+            Target::Topic(own) => *own == topic,
+            Target::Filter(filter) => {
+                self.class(topic).broadcast && matches(filter, &self.workload.topics[topic])
+            }
+            Target::System => self.class(topic).on_connect,
+        }
+    }
+
+    /// All topics that a subscription to `target` is to get.
+    #[must_use]
+    pub fn wanted(&self, target: &Target) -> Vec<usize> {
+        (0..self.workload.topics.len()).filter(|topic| self.wants(target, *topic)).collect()
+    }
 }
 
 /// A client that does not keep to the rules.
@@ -172,6 +249,12 @@ pub enum HostileKind {
     NeverReads,
     /// Keeps to the rules, with windows that begin at nothing and grow.
     TinyWindow,
+    /// Keeps to the rules, with a window of nothing.
+    ZeroWindow,
+    /// Subscribes and reads, and never says a word again.
+    Mute,
+    /// Subscribes, keeps its heart beating, and never acknowledges anything.
+    NeverAcks,
     /// Follows topics and leaves them at once, over and over.
     Churn,
 }
@@ -188,6 +271,9 @@ impl HostileKind {
         Self::HalfClose,
         Self::NeverReads,
         Self::TinyWindow,
+        Self::ZeroWindow,
+        Self::Mute,
+        Self::NeverAcks,
         Self::Churn,
     ];
 }
@@ -196,107 +282,3 @@ impl HostileKind {
 pub const GOOD_HOSTS: usize = 2;
 /// The index of the host of hostile clients, behind the well-behaved ones.
 pub const HOSTILE_HOST: usize = GOOD_HOSTS;
-
-/// Something bad that happens at a time. Hosts are client hosts, by index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum FaultEvent {
-    /// Nothing passes between a host and the node.
-    Partition {
-        /// The client host.
-        host: usize,
-        /// How long.
-        for_ms: u64,
-    },
-    /// Nothing passes in one direction.
-    PartitionOneWay {
-        /// The client host.
-        host: usize,
-        /// From the node, or to it.
-        from_node: bool,
-        /// How long.
-        for_ms: u64,
-    },
-    /// Everything between a host and the node is late.
-    Hold {
-        /// The client host.
-        host: usize,
-        /// How long.
-        for_ms: u64,
-    },
-    /// The node's process is killed, and started again later.
-    KillNode {
-        /// How long it is away.
-        for_ms: u64,
-    },
-    /// The node's machine loses power: nobody hears of it.
-    PowerLoss {
-        /// How long it is away.
-        for_ms: u64,
-    },
-    /// The node is killed and started again at once.
-    BounceNode,
-    /// The node is asked to stop, and started again later.
-    StopNode {
-        /// How long it is away after it has stopped.
-        for_ms: u64,
-    },
-    /// A client host is killed with all its clients, and started again later.
-    KillClients {
-        /// The client host.
-        host: usize,
-        /// How long it is away.
-        for_ms: u64,
-    },
-    /// The connection of one well-behaved client breaks.
-    Cut {
-        /// Index over publishers, then subscribers.
-        client: usize,
-    },
-    /// A subscriber does not come for its messages.
-    SlowReader {
-        /// Index of the subscriber.
-        subscriber: usize,
-        /// How long.
-        for_ms: u64,
-    },
-    /// The node finds no descriptor for most of those who connect.
-    NoDescriptors {
-        /// How long.
-        for_ms: u64,
-    },
-}
-
-impl FaultEvent {
-    /// Its name in reports.
-    #[must_use]
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Partition { .. } => "partition",
-            Self::PartitionOneWay { .. } => "partition one way",
-            Self::Hold { .. } => "hold",
-            Self::KillNode { .. } => "kill node",
-            Self::PowerLoss { .. } => "power loss",
-            Self::BounceNode => "bounce node",
-            Self::StopNode { .. } => "stop node",
-            Self::KillClients { .. } => "kill clients",
-            Self::Cut { .. } => "cut connection",
-            Self::SlowReader { .. } => "slow reader",
-            Self::NoDescriptors { .. } => "no descriptors",
-        }
-    }
-
-    /// Labels of all kinds: a sweep must see each of them hit.
-    pub const LABELS: &[&str] = &[
-        "partition",
-        "partition one way",
-        "hold",
-        "kill node",
-        "power loss",
-        "bounce node",
-        "stop node",
-        "kill clients",
-        "cut connection",
-        "slow reader",
-        "no descriptors",
-    ];
-}

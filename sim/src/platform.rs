@@ -17,6 +17,7 @@ mod pumps;
 pub use admin::SimAdminListener;
 pub use mail::SimMail;
 
+use crate::peers::Peers;
 use crate::random::Random;
 use crate::world::World;
 use multibeam::event_loop::Loop;
@@ -47,6 +48,8 @@ pub struct NodeRun {
     pub sockets: RefCell<Vec<Rc<RefCell<Sockets>>>>,
     /// The numbers of each shard at its last turn.
     pub stats: RefCell<Vec<Vec<u64>>>,
+    /// What passes its connections.
+    pub peers: RefCell<Peers>,
     /// Bytes given to the network, by connection in the order of their arrival.
     pub pumped: RefCell<BTreeMap<u64, u64>>,
     /// Asks it to stop.
@@ -57,6 +60,8 @@ pub struct NodeRun {
     pub ended: Cell<bool>,
     /// It serves.
     pub ready: Cell<bool>,
+    /// Its host was killed.
+    pub killed: Cell<bool>,
 }
 
 /// The node's side of a [`World`].
@@ -85,11 +90,13 @@ impl SimPlatform {
             post: RefCell::default(),
             sockets: RefCell::default(),
             stats: RefCell::default(),
+            peers: RefCell::default(),
             pumped: RefCell::default(),
             stop: Notify::new(),
             may_end: Cell::new(false),
             ended: Cell::new(false),
             ready: Cell::new(false),
+            killed: Cell::new(false),
         });
         world.node_runs.borrow_mut().push(Rc::clone(&run));
         let random = Rc::new(RefCell::new(Random::new(seed, &format!("platform {index}"))));

@@ -5,7 +5,7 @@ mod faults;
 
 use crate::entropy;
 use crate::history::{Failure, What};
-use crate::oracles::{self, liveness};
+use crate::oracles::{self, p7_credit, p10_comes_back};
 use crate::plan::{GOOD_HOSTS, Plan};
 use crate::platform::SimPlatform;
 use crate::report::Outcome;
@@ -171,6 +171,16 @@ async fn node(world: Rc<World>) -> turmoil::Result {
     Ok(())
 }
 
+/// What can be judged at any moment.
+fn watch(world: &World, now_us: u64) {
+    let mut found = world.lines.check(now_us);
+    if let Some(run) = world.node_run().filter(|run| !run.killed.get() && !run.may_end.get()) {
+        found.extend(run.peers.borrow_mut().check(&world.plan.node, now_us));
+    }
+    world.failures.borrow_mut().extend(found);
+    p7_credit::check_memory(world);
+}
+
 fn step_all(sim: &mut Sim<'_>, world: &Rc<World>) {
     let mut faults = Faults::new(world);
     let mut phase_began_ms = 0;
@@ -186,11 +196,12 @@ fn step_all(sim: &mut Sim<'_>, world: &Rc<World>) {
             } else {
                 faults.due(sim, now_ms);
             }
-        } else if let Some(next) = liveness::advance(world, now_ms - phase_began_ms) {
+        } else if let Some(next) = p10_comes_back::advance(world, now_ms - phase_began_ms) {
             world.phase.set(next);
             phase_began_ms = now_ms;
         }
         faults.restart(sim, now_ms);
+        watch(world, now_ms * 1000);
         if world.phase.get() == Phase::Over || !world.failures.borrow().is_empty() {
             return;
         }

@@ -3,12 +3,15 @@
 mod blame;
 pub mod connector;
 mod publisher;
+pub mod restart;
 mod subscriber;
+
+pub(crate) use publisher::publish_of;
 
 use crate::plan::ClientKnobs;
 use crate::random::Random;
 use crate::world::{Phase, World};
-use connector::{SimConnector, Streams};
+use connector::{SimConnector, Streams, Watch};
 use multibeam_client::{Client, Config};
 use multibeam_wire::WindowUnit;
 use std::rc::Rc;
@@ -60,8 +63,13 @@ pub async fn run_host(world: Rc<World>, host: usize) {
             let (world, network, plan) = (Rc::clone(&world), network.clone(), plan.clone());
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(Duration::from_millis(late)).await;
-                let client = connect(&world, &plan.client, publishers + index, process, &network);
-                subscriber::run(world, client, index).await;
+                loop {
+                    let client = connect(&world, &plan.client, publishers + index, process, &network);
+                    let tasks = subscriber::run(&world, &client, index);
+                    world.restarts[index].asked().await;
+                    tasks.iter().for_each(tokio::task::JoinHandle::abort);
+                    world.restarts[index].leave(&client, &world.kills[publishers + index]).await;
+                }
             });
         }
     }
@@ -87,10 +95,18 @@ fn connect(
     config.backoff_max = Duration::from_millis(knobs.backoff_ms_max);
     config.connect_timeout = Duration::from_millis(knobs.connect_timeout_ms);
     config.handshake_timeout = Duration::from_millis(knobs.connect_timeout_ms);
-    config.publish_deadline = Duration::from_millis(knobs.publish_deadline_ms);
+    config.publish_deadline = Some(Duration::from_millis(knobs.publish_deadline_ms));
     config.publish_in_flight_max = knobs.publish_in_flight_max;
+    config.publish_queue_messages_max = knobs.publish_queue_messages_max;
+    config.receipts = knobs.receipts;
     let Network { streams, permits } = network.clone();
-    let connector = SimConnector::new(&world.plan, world.kills[index].clone(), streams, permits, random);
+    let watch = Watch {
+        lines: world.lines.clone(),
+        who: format!("client {index}"),
+        handshake_ms: knobs.connect_timeout_ms,
+    };
+    let kill = world.kills[index].clone();
+    let connector = SimConnector::new(&world.plan, kill, streams, watch, permits, random);
     let client = Client::connect(config, connector);
     tokio::task::spawn_local(blame::watch(Rc::clone(world), client.clone(), index));
     client

@@ -1,11 +1,14 @@
 //! What the hosts of one run share behind the network's back: the trace, the history, what
 //! survives a crash, and how far the run has come.
 
-use crate::history::{End, Entry, Failure, History, PublishId, What};
+use crate::history::{End, Entry, Failure, History, Places, PublishId, What};
+use crate::lines::Lines;
 use crate::plan::{FaultEvent, Plan};
 use crate::platform::NodeRun;
 use crate::trace::Trace;
 use crate::workload::connector::{Kill, Streams};
+use crate::workload::restart::Restart;
+use multibeam_client::{MemoryCursorStore, PublishError, Published};
 use multibeam_wire::Position;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,14 +35,29 @@ pub enum Phase {
 pub struct Follower {
     /// Index of the subscriber.
     pub subscriber: usize,
-    /// Index of the topic.
-    pub topic: usize,
-    /// The last position in hand.
-    pub cursor: Option<Position>,
+    /// Index of the subscription among the subscriber's.
+    pub index: usize,
+    /// Topics that it is to get.
+    pub wants: Vec<usize>,
+    /// The last positions that the application has done with: there the next process goes on.
+    pub cursor: Option<Places>,
+    /// The last positions in hand.
+    pub seen: Places,
     /// It got a message that was published after the faults.
     pub fresh: bool,
-    /// It got the last message of its topic.
-    pub settled: bool,
+    /// Topics whose last message it got.
+    pub settled: BTreeSet<usize>,
+    /// Another one has taken its place.
+    pub over: bool,
+}
+
+/// The last message of a topic.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Last {
+    /// Which, as far as is known.
+    pub publish: Option<PublishId>,
+    /// Its partition and position.
+    pub place: Option<(u32, Position)>,
 }
 
 /// One run's shared state. Everything is on one thread.
@@ -64,6 +82,14 @@ pub struct World {
     pub followers: RefCell<Vec<Follower>>,
     /// Until when subscribers do not read, in simulated microseconds.
     pub slow_until_us: RefCell<Vec<u64>>,
+    /// What passes the clients' connections.
+    pub lines: Lines,
+    /// Until when publishers do not pause, in simulated microseconds.
+    pub flood_until_us: RefCell<Vec<u64>>,
+    /// Until when nothing is published to topics that must not overrun anybody.
+    pub calm_until_us: RefCell<Vec<u64>>,
+    /// Begins a subscriber's application anew.
+    pub restarts: Vec<Restart>,
     /// Breaks the connection of a client: publishers, then subscribers.
     pub kills: Vec<Kill>,
     /// Connections of the process that lives on each client host.
@@ -74,8 +100,12 @@ pub struct World {
     pub open: RefCell<BTreeSet<PublishId>>,
     /// Publishes that were invoked after the faults.
     pub fresh: RefCell<BTreeSet<PublishId>>,
-    /// The last message of each topic.
-    pub last: RefCell<Vec<Option<PublishId>>>,
+    /// The last message of each topic, and where it stands, once that is known.
+    pub last: RefCell<Vec<Last>>,
+    /// Publishes with a time to live.
+    pub mortal: RefCell<BTreeSet<PublishId>>,
+    /// Cursors that the clients' own store keeps.
+    pub store: MemoryCursorStore,
     /// The last message of each topic is stored.
     pub all_said: Cell<bool>,
     /// Disturbances that hostile clients may have felt, counted up.
@@ -99,9 +129,10 @@ impl World {
     #[must_use]
     pub fn new(plan: Plan, keep_trace: bool) -> Rc<Self> {
         let mut followers = Vec::new();
-        for (subscriber, plan) in plan.workload.subscribers.iter().enumerate() {
-            for &topic in &plan.topics {
-                followers.push(Follower { subscriber, topic, ..Follower::default() });
+        for (subscriber, own) in plan.workload.subscribers.iter().enumerate() {
+            for (index, follow) in own.follows.iter().enumerate() {
+                let wants = plan.wanted(&follow.target);
+                followers.push(Follower { subscriber, index, wants, ..Follower::default() });
             }
         }
         let clients = plan.workload.publishers.len() + plan.workload.subscribers.len();
@@ -115,12 +146,20 @@ impl World {
             streams: RefCell::default(),
             followers: RefCell::new(followers),
             slow_until_us: RefCell::new(vec![0; plan.workload.subscribers.len()]),
+            lines: Lines::default(),
+            flood_until_us: RefCell::new(vec![0; plan.workload.publishers.len()]),
+            calm_until_us: RefCell::new(vec![0; plan.workload.topics.len()]),
+            restarts: std::iter::repeat_with(Restart::default)
+                .take(plan.workload.subscribers.len())
+                .collect(),
             kills: std::iter::repeat_with(Kill::default).take(clients).collect(),
             streams_of: RefCell::new(vec![Streams::default(); crate::plan::GOOD_HOSTS + 1]),
             processes: RefCell::new(vec![0; crate::plan::GOOD_HOSTS + 1]),
             open: RefCell::default(),
             fresh: RefCell::default(),
-            last: RefCell::new(vec![None; plan.workload.topics.len()]),
+            last: RefCell::new(vec![Last::default(); plan.workload.topics.len()]),
+            mortal: RefCell::default(),
+            store: MemoryCursorStore::new(),
             all_said: Cell::new(false),
             disturbances: Cell::new(0),
             disturbed: Cell::new(0),
@@ -152,26 +191,39 @@ impl World {
         let time_us = self.time_us();
         self.trace.borrow_mut().text(time_us, &format!("{what:?}"));
         match &what {
-            What::Invoke { publish, .. } => {
+            What::Invoke { publish, ttl_ms, .. } => {
                 self.open.borrow_mut().insert(*publish);
+                if ttl_ms.is_some() {
+                    self.mortal.borrow_mut().insert(*publish);
+                }
                 if self.phase.get() >= Phase::Healing {
                     self.fresh.borrow_mut().insert(*publish);
                 }
             }
-            What::Ended { publish, .. } => {
+            What::Ended { publish, receipts, .. } => {
                 self.open.borrow_mut().remove(publish);
+                self.last_stands(*publish, receipts);
             }
-            What::Subscribed { subscription, from } => self.advance(*subscription, *from),
-            What::Delivered { subscription, position, publish } => {
-                self.deliveries.set(self.deliveries.get() + 1);
-                self.advance(*subscription, *position);
-                if let Some(publish) = publish {
-                    self.got(*subscription, *publish);
+            What::Subscribed { subscription, from } => {
+                let seen = &mut self.followers.borrow_mut()[*subscription].seen;
+                for (partition, position) in from {
+                    seen.entry(*partition).or_insert(*position);
                 }
             }
-            What::Gap { subscription, to, .. } => self.advance(*subscription, *to),
-            What::Subscribe { .. }
-            | What::Refused { .. }
+            What::Delivered { subscription, topic, partition, position, publish } => {
+                self.deliveries.set(self.deliveries.get() + 1);
+                self.advance(*subscription, *partition, *position);
+                if let (Some(publish), Some(topic)) = (publish, topic) {
+                    self.got(*subscription, *topic, *publish);
+                }
+            }
+            What::Gap { subscription, partition, to, .. } => self.advance(*subscription, *partition, *to),
+            What::Subscribe { subscription, after, .. } => {
+                self.followers.borrow_mut()[*subscription].seen = after.clone().unwrap_or_default();
+            }
+            What::Over { subscription } => self.followers.borrow_mut()[*subscription].over = true,
+            What::Refused { .. }
+            | What::Sent { .. }
             | What::Blamed { .. }
             | What::Killed { .. }
             | What::HostileEnd(_)
@@ -180,33 +232,63 @@ impl World {
         self.history.borrow_mut().push(Entry { time_us, what });
     }
 
-    fn advance(&self, subscription: usize, position: Position) {
-        let cursor = &mut self.followers.borrow_mut()[subscription].cursor;
-        *cursor = (*cursor).max(Some(position));
+    fn advance(&self, subscription: usize, partition: u32, position: Position) {
+        let seen = &mut self.followers.borrow_mut()[subscription].seen;
+        let known = seen.entry(partition).or_insert(position);
+        *known = (*known).max(position);
     }
 
-    fn got(&self, subscription: usize, publish: PublishId) {
+    fn got(&self, subscription: usize, topic: usize, publish: PublishId) {
         let follower = &mut self.followers.borrow_mut()[subscription];
         follower.fresh |= self.fresh.borrow().contains(&publish);
-        follower.settled |= self.last.borrow()[follower.topic] == Some(publish);
+        if self.last.borrow()[topic].publish == Some(publish) {
+            follower.settled.insert(topic);
+        }
     }
 
     /// `publish` is the last message of `topic`, as far as is known.
     pub fn last_is(&self, topic: usize, publish: PublishId) {
-        self.last.borrow_mut()[topic] = Some(publish);
-        for follower in self.followers.borrow_mut().iter_mut().filter(|follower| follower.topic == topic) {
-            follower.settled = false;
+        self.last.borrow_mut()[topic] = Last { publish: Some(publish), place: None };
+        for follower in self.followers.borrow_mut().iter_mut() {
+            follower.settled.remove(&topic);
         }
     }
 
+    fn last_stands(&self, publish: PublishId, receipts: &[(u32, Position)]) {
+        let mut last = self.last.borrow_mut();
+        let Some(topic) = last.iter().position(|last| last.publish == Some(publish)) else { return };
+        let class = (self.plan.class_of(topic) as u32) << 16;
+        last[topic].place = receipts.first().map(|(partition, position)| (class | partition, *position));
+    }
+
+    /// Whether a subscription has come to the last message of each of its topics. What it did not get on
+    /// the way is another oracle's matter.
+    #[must_use]
+    pub fn settled(&self, subscription: usize) -> bool {
+        let follower = &self.followers.borrow()[subscription];
+        let last = self.last.borrow();
+        follower.over
+            || follower.wants.iter().all(|topic| {
+                let passed = last[*topic].place.is_some_and(|(partition, position)| {
+                    follower.seen.get(&partition).is_some_and(|seen| *seen >= position)
+                });
+                follower.settled.contains(topic) || passed
+            })
+    }
+
     /// The end of a publish, from what the client says.
-    pub fn publish_ended(&self, publish: PublishId, result: Result<(), multibeam_client::PublishError>) {
+    pub fn publish_ended(&self, publish: PublishId, result: Result<Published, PublishError>) {
+        let mut receipts = Vec::new();
         let end = match result {
-            Ok(()) => End::Stored,
+            Ok(published) => {
+                let stands = published.receipts.iter().map(|receipt| (receipt.partition, receipt.position));
+                receipts.extend(stands);
+                End::Stored
+            }
             Err(error) if error.is_definite() => End::NotStored,
             Err(_) => End::Unknown,
         };
-        self.record(What::Ended { publish, end });
+        self.record(What::Ended { publish, end, receipts });
     }
 
     /// A planned fault found somebody.

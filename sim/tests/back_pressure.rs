@@ -5,7 +5,7 @@ use multibeam_client::{Client, Config};
 use multibeam_sim::plan::Plan;
 use multibeam_sim::platform::SimPlatform;
 use multibeam_sim::random::Random;
-use multibeam_sim::workload::connector::{Kill, SimConnector, Streams};
+use multibeam_sim::workload::connector::{Kill, SimConnector, Streams, Watch};
 use multibeam_sim::world::World;
 use multibeam_wire::{Hello, Payload, ProducerId, Seq, Start, Subscribe, SubscriptionId};
 use std::rc::Rc;
@@ -36,7 +36,11 @@ fn plan(tcp_capacity: usize, pump_bytes: usize) -> Plan {
     (plan.host.rx_bytes, plan.host.tx_bytes) = (512, 512);
     plan.node.deliveries_in_flight_max = 4096;
     plan.node.requests_in_flight_max = 256;
-    (plan.node.retain_messages_default, plan.node.ack_timeout_ms) = (1024, 600_000);
+    for class in &mut plan.node.classes {
+        (class.messages, class.bytes, class.age_ms) = (1024, 1 << 20, None);
+    }
+    plan.node.messages_bytes_max = 1 << 30;
+    plan.node.ack_timeout_ms = 600_000;
     plan.node.heartbeat_ms = 600_000;
     plan
 }
@@ -49,6 +53,7 @@ async fn dead_reader() -> std::io::Result<TcpStream> {
         window_unit_log2: 15,
         producer: ProducerId(1),
         agent: "dead",
+        system_after: None,
     };
     Payload::Hello(hello).encode(Seq(0), Seq(0), u16::MAX, &mut bytes);
     let subscribe = Subscribe { subscription: SubscriptionId(1), topic: TOPIC, start: Start::New };
@@ -81,7 +86,9 @@ fn swallowed(plan: Plan) -> u64 {
         tokio::time::sleep(Duration::from_millis(100)).await;
         let permits = Arc::new(Semaphore::new(1));
         let random = Random::new(1, "probe");
-        let connector = SimConnector::new(&probe.plan, Kill::default(), Streams::default(), permits, random);
+        let watch = Watch { lines: probe.lines.clone(), who: "probe".to_owned(), handshake_ms: 5_000 };
+        let (kill, streams) = (Kill::default(), Streams::default());
+        let connector = SimConnector::new(&probe.plan, kill, streams, watch, permits, random);
         let client = Client::connect(Config::new("node", 1), connector);
         for _ in 0..MESSAGES {
             client.publish(TOPIC, vec![b'x'; BODY_BYTES]).await?;

@@ -2,15 +2,17 @@
 
 use crate::config::Config;
 use crate::connector::Connector;
+use crate::cursor::Start;
 use crate::driver;
-use crate::error::{ConnectionError, PublishError, SubscribeError};
+use crate::error::{ConnectionError, CursorStoreError, SubscribeError};
+use crate::publish::{Publish, QueueFull};
 use crate::publishing::Publishing;
 use crate::session::Session;
-use crate::shared::{PublishWaiter, Shared};
+use crate::shared::{Locked, PublishWaiter, Shared};
 use crate::status::{ClientStats, State, Status};
+use crate::store::{CursorStore, SavedCursor};
+use crate::stored::StoredSubscription;
 use crate::subscription::Subscription;
-use multibeam_wire::limits::BODY_BYTES_MAX;
-use multibeam_wire::{Start, TopicName};
 use std::sync::Arc;
 
 /// A client of a cluster. Cheap to clone; when the last clone is dropped, the connection ends
@@ -44,41 +46,92 @@ impl Client {
         Self { handle: Arc::new(Handle { shared }) }
     }
 
-    /// Publishes `body` to `topic`. The message is in line when this returns, before the
-    /// future is polled; it resolves when the cluster has stored the message. Messages are
-    /// sent, and stored per topic, in the order of the calls.
-    ///
-    /// # Errors
-    /// The future's: see [`PublishError`], and [`PublishError::is_definite`] for whether the
-    /// message is certainly not stored.
-    pub fn publish(&self, topic: &str, body: impl Into<Vec<u8>>) -> Publishing {
-        let topic = match TopicName::new(topic) {
-            Ok(topic) => topic,
-            Err(error) => return Publishing::refused(error.into()),
-        };
-        let body = body.into();
-        if body.len() > BODY_BYTES_MAX {
-            return Publishing::refused(PublishError::BodyTooLong { len: body.len() });
-        }
-        let shared = &self.handle.shared;
-        let ticket = shared.with(|locked, now_ms| {
-            let ticket = locked.session.publish(topic, body, now_ms);
-            locked.publishes.insert(ticket, PublishWaiter::default());
-            ticket
-        });
-        Publishing::waiting(Arc::clone(shared), ticket)
+    /// Publishes `body` to `topic`: [`Self::publish_with`] without options.
+    pub fn publish(&self, topic: impl Into<String>, body: impl Into<Vec<u8>>) -> Publishing {
+        self.publish_with(Publish::to(topic, body))
     }
 
-    /// Follows `topic` from `start` on, over reconnects.
+    /// Publishes. The message is in line when this returns, before the future is polled; it
+    /// resolves when the cluster has stored the message. Messages are sent, and stored per topic, in
+    /// the order of the calls.
+    ///
+    /// While the queue is full, the message waits with its future for a place in it. Who sends many
+    /// without waiting for each one's end is held back by [`Publishing::accepted`].
+    ///
+    /// # Errors
+    /// The future's: see [`PublishError`](crate::PublishError), and its `is_definite` for whether the
+    /// message is certainly not stored. Every publish ends: by its
+    /// [deadline](crate::Config::publish_deadline), its time to live, or with the client.
+    pub fn publish_with(&self, publish: Publish) -> Publishing {
+        let shared = &self.handle.shared;
+        shared.with(|locked, now_ms| enter(shared, locked, publish, now_ms))
+    }
+
+    /// Publishes if the queue has a place at once, and nobody waits for one.
+    ///
+    /// # Errors
+    /// [`QueueFull`], with the message; nothing was sent.
+    pub fn try_publish(&self, publish: Publish) -> Result<Publishing, QueueFull> {
+        let shared = &self.handle.shared;
+        shared.with(|locked, now_ms| {
+            let publish = locked.session.reserve(publish)?;
+            Ok(enter(shared, locked, publish, now_ms))
+        })
+    }
+
+    /// Follows a topic, or the topics that a filter matches (`alarm.*`, `alarm.>`), from `start` on, over
+    /// reconnects.
     ///
     /// # Errors
     /// See [`SubscribeError`]. What the node has against it comes as
     /// [`crate::Event::Ended`].
-    pub fn subscribe(&self, topic: &str, start: Start) -> Result<Subscription, SubscribeError> {
-        let topic = TopicName::new(topic)?;
+    pub fn subscribe(&self, topic: &str, start: impl Into<Start>) -> Result<Subscription, SubscribeError> {
         let shared = &self.handle.shared;
-        let id = shared.with(|locked, _| locked.session.subscribe(topic.clone(), start))?;
+        let id = shared.with(|locked, _| locked.session.subscribe(topic, start.into()))?;
         Ok(Subscription::new(Arc::clone(shared), id, topic))
+    }
+
+    /// Follows a topic or filter from the cursor that `store` holds under `name`, or from `start_if_none`
+    /// where it holds none, and saves the cursor of what is handled there.
+    ///
+    /// A crash between the handling of a message and the save of its cursor repeats the message: at
+    /// least once. Who stores [`Subscription::cursor`] in one transaction with what a message changed has
+    /// exactly once, and needs no store here. A name belongs to one running subscription.
+    ///
+    /// # Errors
+    /// See [`SubscribeError`]. A cursor that can't be read, or belongs to another topic, is an
+    /// error and never a start from somewhere else.
+    pub async fn subscribe_stored(
+        &self,
+        name: &str,
+        topic: &str,
+        start_if_none: impl Into<Start>,
+        store: impl CursorStore,
+    ) -> Result<StoredSubscription, SubscribeError> {
+        let loaded = store.load(name).await?;
+        let start = match loaded {
+            None => start_if_none.into(),
+            Some(SavedCursor { topic: stored, cursor }) if stored == topic => Start::After(cursor),
+            Some(SavedCursor { topic: stored, .. }) => {
+                let (name, asked) = (name.to_owned(), topic.to_owned());
+                return Err(CursorStoreError::OtherTopic { name, stored, asked }.into());
+            }
+        };
+        let subscription = self.subscribe(topic, start)?;
+        let interval = self.handle.shared.with(|locked, _| locked.session.cursor_save_interval());
+        Ok(StoredSubscription::new(subscription, name, store, interval))
+    }
+
+    /// Follows what the node itself says (`sys.*`), from here on. Until somebody asks, and once that is
+    /// dropped, the client acknowledges and drops these messages and counts them
+    /// ([`ClientStats::system_dropped`]). Silent on a node without such topics.
+    ///
+    /// # Errors
+    /// [`SubscribeError::SystemTaken`], [`SubscribeError::Closed`].
+    pub fn system(&self) -> Result<Subscription, SubscribeError> {
+        let shared = &self.handle.shared;
+        let id = shared.with(|locked, _| locked.session.subscribe_system())?;
+        Ok(Subscription::new(Arc::clone(shared), id, ""))
     }
 
     /// Waits until the client is connected.
@@ -135,13 +188,24 @@ impl Client {
     }
 
     /// Ends the connection with BYE and waits until that is written, a second at most.
-    /// Publishes that have not ended, end as [`PublishError::Unknown`] if they were sent and as
-    /// [`PublishError::Closed`] if not; wait for them first. Also for all clones.
+    /// Publishes that have not ended, end as [`Unknown`](crate::PublishError::Unknown) if they were sent and as
+    /// [`Closed`](crate::PublishError::Closed) if not; wait for them first. Also for all clones.
     pub async fn close(&self) {
         self.handle.shared.with(|locked, _| locked.session.close());
         let mut status = self.status();
         while status.state != State::Closed {
             status = self.status_after(status.version).await;
         }
+    }
+}
+
+/// Puts a publish in line.
+fn enter(shared: &Arc<Shared>, locked: &mut Locked, publish: Publish, now_ms: u64) -> Publishing {
+    match locked.session.publish(publish, now_ms) {
+        Ok(ticket) => {
+            locked.publishes.insert(ticket, PublishWaiter::default());
+            Publishing::waiting(Arc::clone(shared), ticket)
+        }
+        Err(error) => Publishing::refused(error),
     }
 }

@@ -1,6 +1,6 @@
 //! Settings of a client. Every one has a default but the server and the seed.
 
-use multibeam_wire::limits::{AGENT_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX};
+use multibeam_wire::limits::{AGENT_BYTES_MAX, DEDUP_WINDOW, PAYLOAD_BYTES_MAX};
 use multibeam_wire::{Features, ProducerId, WindowUnit};
 use std::time::Duration;
 
@@ -31,10 +31,26 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// How long the node may take to answer HELLO.
     pub handshake_timeout: Duration,
-    /// How long a publish may take from the call on, over reconnects.
-    pub publish_deadline: Duration,
-    /// Publishes that the client holds; further ones wait for a place. At most 256.
+    /// Whether the node is asked to say where publishes are stored; see
+    /// [`Published`](crate::Published).
+    pub receipts: bool,
+    /// How long a publish may take from the call on, over reconnects; `None`: as long as the client
+    /// lives. By default 30 s, which outlasts the restart of a node and the slot it gives.
+    pub publish_deadline: Option<Duration>,
+    /// Publishes sent and not answered; each key of a publish to many counts. At most 256, what the
+    /// cluster recognises when they are sent again. A publish that counts more than this may go when no
+    /// other is under way.
     pub publish_in_flight_max: usize,
+    /// Publishes that the client holds, sent or not; further ones wait with their callers. By default
+    /// 4,096: 16 full windows of 256, so that a reconnect of a second or two holds up nobody who publishes
+    /// at a usual rate, and none waits behind more than it can send in that time.
+    pub publish_queue_messages_max: usize,
+    /// Bytes of these: bodies, topics, keys. By default 4 MiB, a sixteenth of what a small container
+    /// has; at least 64 KiB, for the longest message.
+    pub publish_queue_bytes_max: usize,
+    /// Shortest time between two saves of one stored cursor. By default 200 ms: some five syncs of a
+    /// disk a second, and as much to be handled once more after a crash.
+    pub cursor_save_interval: Duration,
 }
 
 impl Config {
@@ -53,14 +69,19 @@ impl Config {
             backoff_max: Duration::from_secs(15),
             connect_timeout: Duration::from_secs(5),
             handshake_timeout: Duration::from_secs(5),
-            publish_deadline: Duration::from_secs(5),
-            publish_in_flight_max: REQUESTS_IN_FLIGHT_MAX,
+            receipts: true,
+            publish_deadline: Some(Duration::from_secs(30)),
+            publish_in_flight_max: DEDUP_WINDOW,
+            publish_queue_messages_max: 16 * DEDUP_WINDOW,
+            publish_queue_bytes_max: 4 << 20,
+            cursor_save_interval: Duration::from_millis(200),
         }
     }
 
     /// What HELLO offers.
     pub(crate) const fn features(&self) -> Features {
-        if self.compact { Features::COMPACT } else { Features::NONE }
+        let compact = if self.compact { Features::COMPACT } else { Features::NONE };
+        compact.with(if self.receipts { Features::RECEIPTS } else { Features::NONE })
     }
 
     /// The same settings with every value inside its range.
@@ -74,7 +95,9 @@ impl Config {
         self.window_bytes = self.window_bytes.clamp(unit_bytes, self.window_unit.bytes(u16::MAX));
         self.backoff_min = self.backoff_min.max(Duration::from_millis(1));
         self.backoff_max = self.backoff_max.max(self.backoff_min);
-        self.publish_in_flight_max = self.publish_in_flight_max.clamp(1, REQUESTS_IN_FLIGHT_MAX);
+        self.publish_in_flight_max = self.publish_in_flight_max.clamp(1, DEDUP_WINDOW);
+        self.publish_queue_messages_max = self.publish_queue_messages_max.max(1);
+        self.publish_queue_bytes_max = self.publish_queue_bytes_max.max(PAYLOAD_BYTES_MAX);
         self
     }
 }

@@ -1,9 +1,16 @@
 //! What can go wrong, by what the application can do about it. Every text is one line for a
-//! person.
+//! person; `is_definite` says whether a request had no effect for certain, `is_retryable` whether the
+//! same may succeed when it is tried again.
 
-use multibeam_wire::limits::BODY_BYTES_MAX;
-use multibeam_wire::{CloseClass, CloseCode, ErrorCode, GoAwayReason, Outcome, Refusal, TopicError};
-use std::io;
+mod connection;
+mod store;
+
+pub use connection::ConnectionError;
+pub use store::CursorStoreError;
+
+use multibeam_wire::limits::KEY_BYTES_MAX;
+use multibeam_wire::limits::KEYS_MAX;
+use multibeam_wire::{ErrorCode, FilterError, Outcome, Refusal, TemplateError, TopicError};
 
 /// The node's answer to a request that it refused.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -17,6 +24,40 @@ pub struct RefusalError {
     pub outcome: Outcome,
     /// The node's sentence.
     pub detail: String,
+}
+
+impl RefusalError {
+    /// Whether the request certainly had no effect.
+    #[must_use]
+    pub const fn is_definite(&self) -> bool {
+        matches!(self.outcome, Outcome::Definite)
+    }
+
+    /// Whether the same request may succeed later: the node was short of something, or of time.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self.code {
+            Some(
+                ErrorCode::DedupExpired
+                | ErrorCode::TopicsMax
+                | ErrorCode::SubscriptionsMax
+                | ErrorCode::Deadline,
+            ) => true,
+            Some(
+                ErrorCode::TopicInvalid
+                | ErrorCode::BodyTooLong
+                | ErrorCode::SubscriptionTaken
+                | ErrorCode::SubscriptionUnknown
+                | ErrorCode::CursorAhead
+                | ErrorCode::FilterInvalid
+                | ErrorCode::FilterMatchesNothing
+                | ErrorCode::FilterTooWide
+                | ErrorCode::KeysInvalid
+                | ErrorCode::CursorMismatch,
+            )
+            | None => false,
+        }
+    }
 }
 
 impl From<&Refusal<'_>> for RefusalError {
@@ -37,11 +78,28 @@ pub enum PublishError {
     /// The topic is no name; nothing was sent.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// The template and one of the keys make no topic; nothing was sent.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// No keys, or too many for one publish; nothing was sent.
+    #[error("a publish to many has 1 to {KEYS_MAX} keys, this one has {count}")]
+    KeyCount {
+        /// How many.
+        count: usize,
+    },
+    /// A key is too long; nothing was sent.
+    #[error("a key has at most {KEY_BYTES_MAX} bytes, this one has {len}")]
+    KeyTooLong {
+        /// Bytes of the key.
+        len: usize,
+    },
     /// The body is too long; nothing was sent.
-    #[error("a message has at most {BODY_BYTES_MAX} bytes, this one has {len}")]
+    #[error("the message has at most {len_max} bytes beside its keys, this one has {len}")]
     BodyTooLong {
         /// Bytes of the body.
         len: usize,
+        /// Bytes that there is room for.
+        len_max: usize,
     },
     /// The node refused it. See [`RefusalError::outcome`] for what is known of its effect.
     #[error("the publish was refused: {0}")]
@@ -52,154 +110,85 @@ pub enum PublishError {
     /// It could not be sent in time; it is not stored.
     #[error("the publish could not be sent in time; it is not stored")]
     TimedOut,
+    /// Its time to live was over before it could be sent; it is not stored.
+    #[error("the message's time to live was over before it could be sent; it is not stored")]
+    Expired,
     /// The client was closed before it was sent; it is not stored.
     #[error("the client is closed; the message was not sent")]
     Closed,
 }
 
 impl PublishError {
-    /// Whether the message is certainly not stored.
+    /// Whether the message is certainly not stored; of many keys, for none of them.
     #[must_use]
     pub const fn is_definite(&self) -> bool {
         match self {
-            Self::Topic(_) | Self::BodyTooLong { .. } | Self::TimedOut | Self::Closed => true,
-            Self::Refused(refusal) => matches!(refusal.outcome, Outcome::Definite),
+            Self::Topic(_)
+            | Self::Template(_)
+            | Self::KeyCount { .. }
+            | Self::KeyTooLong { .. }
+            | Self::BodyTooLong { .. }
+            | Self::TimedOut
+            | Self::Expired
+            | Self::Closed => true,
+            Self::Refused(refusal) => refusal.is_definite(),
             Self::Unknown => false,
+        }
+    }
+
+    /// Whether publishing the same again may succeed. Where the error is not
+    /// [definite](Self::is_definite), the message may then be stored twice.
+    #[must_use]
+    pub const fn is_retryable(&self) -> bool {
+        match self {
+            Self::Topic(_)
+            | Self::Template(_)
+            | Self::KeyCount { .. }
+            | Self::KeyTooLong { .. }
+            | Self::BodyTooLong { .. }
+            | Self::Expired
+            | Self::Closed => false,
+            Self::Refused(refusal) => refusal.is_retryable(),
+            Self::Unknown | Self::TimedOut => true,
         }
     }
 }
 
 /// Why a subscription could not be made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SubscribeError {
     /// The topic is no name.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// The filter is none.
+    #[error(transparent)]
+    Filter(#[from] FilterError),
+    /// A topic with the cursor of a filter, or the other way round.
+    #[error("a topic begins behind one position, a filter behind a position a partition")]
+    CursorMismatch,
     /// The client holds as many subscriptions as it may, or has used up their numbers.
     #[error("the client holds as many subscriptions as it may")]
     TooMany,
+    /// Somebody has the system messages already.
+    #[error("the client's system messages are already followed")]
+    SystemTaken,
+    /// The cursor could not be loaded.
+    #[error(transparent)]
+    Store(#[from] CursorStoreError),
     /// The client is closed.
     #[error("the client is closed")]
     Closed,
 }
 
-/// Why there is no connection, or why the last one ended.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ConnectionError {
-    /// [`crate::Config::servers`] is empty.
-    #[error("no server is configured")]
-    NoServer,
-    /// The connection could not be opened.
-    #[error("can't reach {server}: {detail}")]
-    Unreachable {
-        /// Which server.
-        server: String,
-        /// Kind of the I/O error.
-        kind: io::ErrorKind,
-        /// Text of the I/O error.
-        detail: String,
-    },
-    /// The connection did not open in time.
-    #[error("can't reach {server}: no answer within {timeout_ms} ms")]
-    ConnectTimeout {
-        /// Which server.
-        server: String,
-        /// How long it was tried.
-        timeout_ms: u64,
-    },
-    /// The connection opened, and nothing came that ends the handshake.
-    #[error("{server} took the connection but did not answer within {timeout_ms} ms")]
-    HandshakeTimeout {
-        /// Which server.
-        server: String,
-        /// How long it was waited for.
-        timeout_ms: u64,
-    },
-    /// The connection broke.
-    #[error("the connection to {server} was lost: {detail}")]
-    Lost {
-        /// Which server.
-        server: String,
-        /// Kind of the I/O error; `UnexpectedEof` where the other side just closed.
-        kind: io::ErrorKind,
-        /// Text of the I/O error.
-        detail: String,
-    },
-    /// Nothing came for three heartbeat intervals.
-    #[error("{server} was silent for {silent_ms} ms; the connection was given up")]
-    Silent {
-        /// Which server.
-        server: String,
-        /// How long nothing came.
-        silent_ms: u64,
-    },
-    /// The node ended the connection and said why.
-    #[error("{server} ended the connection: {detail} ({})", label(*.number))]
-    Bye {
-        /// Which server.
-        server: String,
-        /// Number of the close code on the wire.
-        number: u16,
-        /// The node's sentence.
-        detail: String,
-    },
-    /// The node asked this client to go elsewhere, and it did.
-    #[error("{server} sent this client elsewhere ({})", go_away_label(*.number))]
-    SentAway {
-        /// Which server.
-        server: String,
-        /// Number of the reason on the wire.
-        number: u16,
-    },
-    /// The node broke the protocol, and this client ended the connection.
-    #[error("{server} broke the protocol: {detail} ({})", .code.label())]
-    Protocol {
-        /// Which server.
-        server: String,
-        /// Which rule it broke; it was told the same.
-        code: CloseCode,
-        /// What was wrong.
-        detail: String,
-    },
-    /// The client was closed by its application.
-    #[error("the client is closed")]
-    Closed,
-}
-
-impl ConnectionError {
-    /// Whose act the node says the end was; `None` where the node said nothing or is newer
-    /// than this client.
+impl SubscribeError {
+    /// Whether the same call may succeed later.
     #[must_use]
-    pub fn close_class(&self) -> Option<CloseClass> {
+    pub const fn is_retryable(&self) -> bool {
         match self {
-            Self::Bye { number, .. } => CloseCode::from_number((*number).into()).map(CloseCode::class),
-            Self::NoServer
-            | Self::Unreachable { .. }
-            | Self::ConnectTimeout { .. }
-            | Self::HandshakeTimeout { .. }
-            | Self::Lost { .. }
-            | Self::Silent { .. }
-            | Self::SentAway { .. }
-            | Self::Protocol { .. }
-            | Self::Closed => None,
+            Self::Topic(_) | Self::Filter(_) | Self::CursorMismatch | Self::Closed => false,
+            Self::TooMany | Self::SystemTaken => true,
+            Self::Store(error) => error.is_retryable(),
         }
     }
-
-    pub(crate) fn unreachable(server: &str, error: &io::Error) -> Self {
-        Self::Unreachable { server: server.to_owned(), kind: error.kind(), detail: error.to_string() }
-    }
-
-    pub(crate) fn lost(server: &str, error: &io::Error) -> Self {
-        Self::Lost { server: server.to_owned(), kind: error.kind(), detail: error.to_string() }
-    }
-}
-
-fn go_away_label(number: u16) -> &'static str {
-    GoAwayReason::from_number(number).map_or("unknown reason", GoAwayReason::label)
-}
-
-fn label(number: u16) -> &'static str {
-    CloseCode::from_number(number.into()).map_or("unknown code", CloseCode::label)
 }

@@ -1,6 +1,7 @@
 //! A publish that is under way.
 
 use crate::error::PublishError;
+use crate::publish::Published;
 use crate::session::Ticket;
 use crate::shared::Shared;
 use std::future::Future;
@@ -55,7 +56,7 @@ impl Publishing {
 }
 
 impl Future for Publishing {
-    type Output = Result<(), PublishError>;
+    type Output = Result<Published, PublishError>;
 
     /// # Panics
     /// When polled after it was ready.

@@ -11,27 +11,33 @@
 //!
 //! Times are milliseconds on a clock that never goes back.
 
+mod application;
 mod backoff;
 mod connection;
 mod deliveries;
+mod hand;
 mod ledger;
 mod publishes;
 mod requests;
+mod subscription;
 mod subscriptions;
+mod target;
 
+pub use hand::HandoutId;
 pub use subscriptions::Next;
 
 use crate::config::{Config, millis};
-use crate::error::{ConnectionError, PublishError, SubscribeError};
+use crate::error::{ConnectionError, PublishError};
+use crate::publish::Published;
 use crate::random::Random;
 use crate::status::{ClientStats, State, Status};
 use backoff::Backoff;
 use connection::{Connection, Directions};
 use ledger::Ledger;
-use multibeam_wire::{CloseCode, Position, ProducerId, Start, SubscriptionId, TopicName};
+use multibeam_wire::{ProducerId, SubscriptionId};
 use publishes::Publishes;
 use std::collections::VecDeque;
-use subscriptions::{Subscriptions, Tag};
+use subscriptions::Subscriptions;
 
 /// How long a connection must have held, at most, for pauses to begin short again.
 const HELD_MS_MAX: u64 = 10_000;
@@ -46,7 +52,7 @@ pub enum Notice {
     /// The publish has a place in the client; it can't be taken back any more.
     PublishAccepted(Ticket),
     /// The publish has ended.
-    PublishEnded(Ticket, Result<(), PublishError>),
+    PublishEnded(Ticket, Result<Published, PublishError>),
     /// The subscription has something, or has ended.
     Readable(SubscriptionId),
     /// [`Session::status`] has changed.
@@ -109,7 +115,7 @@ impl Session {
         Self {
             producer: config.producer.unwrap_or(drawn),
             ledger: Ledger {
-                publishes: Publishes::new(config.publish_in_flight_max, millis(config.publish_deadline)),
+                publishes: Publishes::new(&config),
                 subscriptions: Subscriptions::new(),
                 stats: ClientStats::default(),
                 notices: VecDeque::new(),
@@ -126,8 +132,6 @@ impl Session {
             config,
         }
     }
-
-    // The driver's side.
 
     /// Whether a connection is to be opened.
     pub fn poll_dial(&mut self, now_ms: u64) -> Dial {
@@ -263,72 +267,6 @@ impl Session {
         std::mem::replace(&mut self.wake, false)
     }
 
-    // The application's side.
-
-    /// Takes over a message for the cluster; the body must be within its limit. Its end comes
-    /// as [`Notice::PublishEnded`].
-    ///
-    /// # Panics
-    /// When the body is longer than [`multibeam_wire::limits::BODY_BYTES_MAX`].
-    pub fn publish(&mut self, topic: TopicName, body: Vec<u8>, now_ms: u64) -> Ticket {
-        assert!(body.len() <= multibeam_wire::limits::BODY_BYTES_MAX);
-        let ticket = self.ledger.publishes.push(topic, body, now_ms, &mut self.ledger.notices);
-        if self.closed {
-            self.ledger.publishes.close(&mut self.ledger.notices);
-        }
-        self.wake = true;
-        ticket
-    }
-
-    /// Forgets a publish that was not yet accepted.
-    pub fn take_back(&mut self, ticket: Ticket) {
-        self.ledger.publishes.take_back(ticket);
-    }
-
-    /// Adds a subscription; it lives until [`Self::unsubscribe`].
-    ///
-    /// # Errors
-    /// [`SubscribeError::TooMany`], [`SubscribeError::Closed`].
-    pub fn subscribe(&mut self, topic: TopicName, start: Start) -> Result<SubscriptionId, SubscribeError> {
-        self.wake = true;
-        self.ledger.subscriptions.add(topic, start)
-    }
-
-    /// Forgets a subscription and what waits in its queue.
-    pub fn unsubscribe(&mut self, id: SubscriptionId, now_ms: u64) {
-        let tags = self.ledger.subscriptions.remove(id);
-        self.handled(&tags, now_ms);
-        self.wake = true;
-    }
-
-    /// The next event of a subscription. The call says that the event before it was handled.
-    pub fn next_event(&mut self, id: SubscriptionId, now_ms: u64) -> Next {
-        let (next, handled) = self.ledger.subscriptions.next(id);
-        self.handled(handled.as_slice(), now_ms);
-        next
-    }
-
-    /// Position of the last event that the application took, to resume behind it.
-    #[must_use]
-    pub fn cursor(&self, id: SubscriptionId) -> Option<Position> {
-        self.ledger.subscriptions.taken(id)
-    }
-
-    /// Ends the connection with BYE and everything that waits. Queues can still be emptied.
-    pub fn close(&mut self) {
-        if std::mem::replace(&mut self.closed, true) {
-            return;
-        }
-        self.ledger.publishes.close(&mut self.ledger.notices);
-        self.ledger.subscriptions.close(&mut self.ledger.notices);
-        match &mut self.link {
-            Link::Open(connection) => connection.end(Some(CloseCode::Normal), ConnectionError::Closed),
-            Link::Waiting { .. } | Link::Dialing { .. } | Link::Closed => self.link = Link::Closed,
-        }
-        self.wake = true;
-        self.invariants();
-    }
-
     /// The driver is gone: nothing will happen any more.
     pub fn finish(&mut self) {
         self.close();
@@ -338,34 +276,15 @@ impl Session {
         self.invariants();
     }
 
-    /// Whether [`Self::close`] was called.
-    #[must_use]
-    pub const fn is_closed(&self) -> bool {
-        self.closed
-    }
-
-    /// How the client is doing.
-    #[must_use]
-    pub const fn status(&self) -> &Status {
-        &self.status
-    }
-
-    /// Servers to try.
-    #[must_use]
-    pub const fn servers(&self) -> usize {
-        self.config.servers.len()
-    }
-
-    /// Counters.
-    #[must_use]
-    pub const fn stats(&self) -> ClientStats {
-        self.ledger.stats
-    }
-
-    fn handled(&mut self, tags: &[Tag], now_ms: u64) {
-        let carried_bytes = self.ledger.subscriptions.carried_bytes();
-        if let Link::Open(connection) = &mut self.link {
-            self.wake |= connection.handled(tags, now_ms, carried_bytes);
+    /// Passes on which frames the application has handled.
+    fn handled(&mut self, now_ms: u64) {
+        match &mut self.link {
+            Link::Open(connection) => {
+                self.wake |= connection.handled(&mut self.ledger.subscriptions, now_ms);
+            }
+            Link::Waiting { .. } | Link::Dialing { .. } | Link::Closed => {
+                self.ledger.subscriptions.drain_released(|_| {});
+            }
         }
         self.invariants();
     }

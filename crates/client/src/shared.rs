@@ -2,10 +2,11 @@
 //! The lock is held for one call into the session and never across an `.await`.
 
 use crate::error::PublishError;
+use crate::publish::Published;
 use crate::session::{Notice, Session, Ticket};
 use multibeam_wire::SubscriptionId;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -14,7 +15,7 @@ use tokio::time::Instant;
 #[derive(Debug, Default)]
 pub(crate) struct PublishWaiter {
     pub(crate) accepted: bool,
-    pub(crate) outcome: Option<Result<(), PublishError>>,
+    pub(crate) outcome: Option<Result<Published, PublishError>>,
     pub(crate) waker: Option<Waker>,
 }
 
@@ -23,6 +24,8 @@ pub(crate) struct Locked {
     pub(crate) session: Session,
     pub(crate) publishes: BTreeMap<Ticket, PublishWaiter>,
     pub(crate) readers: BTreeMap<SubscriptionId, Waker>,
+    /// Rung when the handled cursor of a stored subscription may have moved.
+    pub(crate) savers: BTreeMap<SubscriptionId, Arc<Notify>>,
 }
 
 #[derive(Debug)]
@@ -37,7 +40,8 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(session: Session) -> Self {
-        let locked = Locked { session, publishes: BTreeMap::new(), readers: BTreeMap::new() };
+        let locked =
+            Locked { session, publishes: BTreeMap::new(), readers: BTreeMap::new(), savers: BTreeMap::new() };
         Self {
             locked: Mutex::new(locked),
             started: Instant::now(),
@@ -77,6 +81,13 @@ impl Shared {
 }
 
 impl Locked {
+    /// Something of this subscription was handled.
+    pub(crate) fn cursor_moved(&self, id: SubscriptionId) {
+        if let Some(saver) = self.savers.get(&id) {
+            saver.notify_one();
+        }
+    }
+
     fn take(&mut self, notice: Notice) -> Option<Waker> {
         match notice {
             Notice::PublishAccepted(ticket) => {

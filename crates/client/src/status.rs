@@ -52,4 +52,8 @@ pub struct ClientStats {
     pub silent_gaps: u64,
     /// Deliveries at or below the cursor of their subscription, dropped.
     pub duplicates_dropped: u64,
+    /// Messages handed out once more, because they were dropped without an ack.
+    pub redeliveries: u64,
+    /// System messages that came while nobody followed them.
+    pub system_dropped: u64,
 }

@@ -7,81 +7,15 @@ mod support;
 use multibeam_client::{
     Client, Config, ConnectionError, Connector, Event, PublishError, Start, State, SubscribeError, TopicError,
 };
-use multibeam_wire::{Header, Payload, Seq};
+use multibeam_wire::{Payload, Seq};
 use std::io;
 use std::pin::pin;
 use std::time::Duration;
-use support::{Got, Node, at, config};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio::sync::mpsc;
+use support::{Got, accept, behind, client, config, stored, subscribed_event};
+use tokio::io::DuplexStream;
 use tokio::time::{Instant, timeout};
 
 const SECOND: Duration = Duration::from_secs(1);
-
-/// Hands the far end of each connection to the test; refuses where the test is gone.
-struct Scripted {
-    far_ends: mpsc::UnboundedSender<DuplexStream>,
-}
-
-impl Connector for Scripted {
-    type Stream = DuplexStream;
-
-    async fn connect(&self, _server: &str) -> io::Result<DuplexStream> {
-        // Small, so that writes are cut.
-        let (near, far) = duplex(1000);
-        self.far_ends.send(far).map_err(|_| io::ErrorKind::ConnectionRefused)?;
-        Ok(near)
-    }
-}
-
-/// The far end of one connection with its node.
-struct FarEnd {
-    stream: DuplexStream,
-    node: Node,
-    got: Vec<(Header, Got)>,
-}
-
-impl FarEnd {
-    async fn say(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).await.unwrap();
-    }
-
-    /// The next frame; `None` at the end of the stream.
-    async fn next(&mut self) -> Option<Got> {
-        while self.got.is_empty() {
-            let mut bytes = [0; 700];
-            let read = timeout(60 * SECOND, self.stream.read(&mut bytes)).await.expect("a frame").unwrap();
-            if read == 0 {
-                return None;
-            }
-            self.got = self.node.receive(&bytes[..read]);
-        }
-        Some(self.got.remove(0).1)
-    }
-
-    async fn next_publish(&mut self) -> (u64, Option<u64>) {
-        loop {
-            match self.next().await {
-                Some(Got::Publish { number, retry_of, .. }) => return (number, retry_of),
-                Some(_) => {}
-                None => panic!("the connection ended"),
-            }
-        }
-    }
-}
-
-fn client(config: Config) -> (Client, mpsc::UnboundedReceiver<DuplexStream>) {
-    let (far_ends, accepted) = mpsc::unbounded_channel();
-    (Client::connect(config, Scripted { far_ends }), accepted)
-}
-
-async fn accept(accepted: &mut mpsc::UnboundedReceiver<DuplexStream>) -> FarEnd {
-    let mut far = FarEnd { stream: accepted.recv().await.unwrap(), node: Node::new(), got: Vec::new() };
-    assert!(matches!(far.next().await, Some(Got::Hello { .. })));
-    let bytes = far.node.welcome();
-    far.say(&bytes).await;
-    far
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_publish_resolves_only_on_the_acknowledgement() {
@@ -93,7 +27,7 @@ async fn a_publish_resolves_only_on_the_acknowledgement() {
     assert!(timeout(SECOND, publish.as_mut()).await.is_err());
     let ack = far.node.acks(1);
     far.say(&ack).await;
-    assert_eq!(publish.await, Ok(()));
+    assert_eq!(publish.await, stored());
 }
 
 #[tokio::test(start_paused = true)]
@@ -108,7 +42,7 @@ async fn a_lost_connection_is_replaced_and_publishes_are_sent_again_in_order() {
     assert_eq!([far.next_publish().await, far.next_publish().await], [(1, Some(1)), (2, Some(1))]);
     let ack = far.node.acks(2);
     far.say(&ack).await;
-    assert_eq!((first.await, second.await), (Ok(()), Ok(())));
+    assert_eq!((first.await, second.await), (stored(), stored()));
     let lost = client.status().last_error.unwrap().to_string();
     assert_eq!(lost, "the connection to node:1 was lost: the other side closed it");
     assert_eq!((client.stats().connects, client.stats().publishes_resent), (2, 2));
@@ -116,7 +50,7 @@ async fn a_lost_connection_is_replaced_and_publishes_are_sent_again_in_order() {
 
 #[tokio::test(start_paused = true)]
 async fn a_publish_waits_for_a_place_and_ends_at_its_deadline() {
-    let (client, mut accepted) = client(Config { publish_in_flight_max: 1, ..config() });
+    let (client, mut accepted) = client(Config { publish_queue_messages_max: 1, ..config() });
     let mut far = accept(&mut accepted).await;
     let started = Instant::now();
     let (first, mut second) = (client.publish("a.b", "1"), client.publish("a.b", "2"));
@@ -125,7 +59,7 @@ async fn a_publish_waits_for_a_place_and_ends_at_its_deadline() {
     let ack = far.node.acks(1);
     far.say(&ack).await;
     timeout(SECOND, second.accepted()).await.expect("there is a place");
-    assert_eq!(first.await, Ok(()));
+    assert_eq!(first.await, stored());
     assert_eq!(far.next_publish().await, (2, None));
     assert_eq!(second.await, Err(PublishError::Unknown));
     assert_eq!(started.elapsed(), 5 * SECOND);
@@ -139,9 +73,9 @@ async fn deliveries_are_acknowledged_after_the_application_took_them() {
     let Some(Got::Subscribe { id, .. }) = far.next().await else { panic!("SUBSCRIBE behind HELLO") };
     let bytes = [far.node.subscribed(id, 0, 0), far.node.delivery(id, 1, 0, b"1")].concat();
     far.say(&bytes).await;
-    assert_eq!(subscription.next().await, Some(Event::Subscribed { from: at(0), head: at(0) }));
-    assert!(matches!(subscription.next().await, Some(Event::Message { .. })));
-    assert_eq!(subscription.cursor(), Some(at(1)));
+    assert_eq!(subscription.next().await, Some(subscribed_event(0, 0)));
+    assert!(matches!(subscription.next().await, Some(Event::Message(_))));
+    assert_eq!(subscription.cursor(), Some(behind(1)));
     assert!(timeout(SECOND, far.next()).await.is_err(), "it is still in the hands of the application");
     let started = Instant::now();
     assert!(timeout(2 * SECOND, subscription.next()).await.is_err());
@@ -241,7 +175,7 @@ async fn bad_arguments_are_refused_at_once() {
     let (client, _accepted) = client(config());
     assert_eq!(client.publish("a..b", "x").await, Err(TopicError::EmptySegment.into()));
     let long = client.publish("a", vec![0; 70_000]).await.unwrap_err();
-    assert_eq!(long, PublishError::BodyTooLong { len: 70_000 });
+    assert_eq!(long, PublishError::BodyTooLong { len: 70_000, len_max: 65_024 });
     assert!(long.is_definite());
     assert_eq!(client.subscribe("", Start::New).unwrap_err(), SubscribeError::Topic(TopicError::Empty));
 }

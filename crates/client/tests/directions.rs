@@ -127,11 +127,35 @@ fn headers_are_compact_where_both_sides_want_it() {
         rig.say(&bytes[..bytes.len() - 1]);
         rig.say(&bytes[bytes.len() - 1..]);
         assert!(matches!(rig.next(id), Some(Event::Subscribed { .. })));
-        assert!(matches!(rig.next(id), Some(Event::Message { body, .. }) if body == b"body"));
+        assert!(matches!(rig.next(id), Some(Event::Message(message)) if *message.body == *b"body"));
         assert_eq!(rig.next(id), None);
         rig.publish(b"there");
         assert_eq!(rig.publishes(), [(1, None)]);
         rig.advance(500);
         assert_eq!(rig.node.acked_by_client.0, 1, "compact: {compact}");
+    }
+}
+
+/// What a node takes for agreed on changes what its frames mean.
+#[test]
+fn a_node_that_claims_a_feature_nobody_offered_is_told_so() {
+    let all = [Features::COMPACT, Features::RECEIPTS, Features(1 << 40)];
+    for claimed in all {
+        let mut rig = Rig::new(Config { compact: false, receipts: false, ..config() });
+        rig.open();
+        let welcome = rig.node.frame(&Payload::Welcome(multibeam_wire::Welcome {
+            features: claimed,
+            window_unit: multibeam_wire::WindowUnit::DEFAULT,
+            heartbeat_interval_ms: 1_000,
+            generation: multibeam_wire::Generation(1),
+            session: 1,
+            requests_in_flight_max: 1,
+        }));
+        rig.say(&welcome);
+        assert_eq!(rig.got.last().map(|(_, _, got)| got.clone()), Some(Got::Bye(203)), "{claimed:?}");
+        rig.lose();
+        let error = rig.session.status().last_error.clone().unwrap();
+        assert!(error.to_string().contains("features in force that HELLO did not offer"), "{error}");
+        assert!(!error.is_retryable());
     }
 }

@@ -7,7 +7,7 @@ mod support;
 use multibeam_client::{Config, ErrorCode, Outcome, PublishError};
 use multibeam_wire::{HEADER_BYTES, Payload, Refusal, Seq};
 use std::time::Duration;
-use support::{Got, Rig, config};
+use support::{Got, Rig, config, stored};
 
 #[test]
 fn a_publish_ends_when_the_acknowledgement_covers_it_and_not_before() {
@@ -17,10 +17,10 @@ fn a_publish_ends_when_the_acknowledgement_covers_it_and_not_before() {
     assert!(rig.outcomes.is_empty());
     let ack = rig.node.acks(1);
     rig.say(&ack);
-    assert_eq!(rig.outcomes, [(first, Ok(()))]);
+    assert_eq!(rig.outcomes, [(first, stored())]);
     let ack = rig.node.acks(2);
     rig.say(&ack);
-    assert_eq!(rig.outcomes, [(first, Ok(())), (second, Ok(()))]);
+    assert_eq!(rig.outcomes, [(first, stored()), (second, stored())]);
     assert_eq!(rig.session.stats().publishes_done, 2);
 }
 
@@ -44,7 +44,7 @@ fn an_error_ends_its_publish_even_when_its_own_header_acknowledges_it() {
     rig.say(&bytes);
     let Some(Err(PublishError::Refused(refusal))) = rig.outcome(first) else { panic!("{:?}", rig.outcomes) };
     assert_eq!((refusal.code, refusal.outcome), (Some(ErrorCode::DedupExpired), Outcome::Unknown));
-    assert_eq!(rig.outcome(second), Some(Ok(())));
+    assert_eq!(rig.outcome(second), Some(stored()));
     rig.reopen();
     assert_eq!(rig.publishes(), []);
 }
@@ -92,7 +92,7 @@ fn past_its_deadline_a_sent_publish_is_unknown_and_not_sent_again() {
     assert_eq!(rig.publishes(), [(2, Some(1))]);
     let ack = rig.node.acks(1);
     rig.say(&ack);
-    assert_eq!(rig.outcome(later), Some(Ok(())));
+    assert_eq!(rig.outcome(later), Some(stored()));
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn unanswered_requests_never_pass_the_limit_of_the_node() {
 
 #[test]
 fn a_publish_without_a_place_can_be_taken_back_and_an_accepted_one_can_not() {
-    let mut rig = Rig::new(Config { publish_in_flight_max: 1, ..config() });
+    let mut rig = Rig::new(Config { publish_queue_messages_max: 1, ..config() });
     let (accepted, waiting, last) = (rig.publish(b"1"), rig.publish(b"2"), rig.publish(b"3"));
     rig.session.take_back(accepted);
     rig.session.take_back(waiting);
@@ -185,7 +185,7 @@ fn a_publish_without_a_place_can_be_taken_back_and_an_accepted_one_can_not() {
         let ack = rig.node.acks(seq);
         rig.say(&ack);
     }
-    assert_eq!(rig.outcomes, [(accepted, Ok(())), (last, Ok(()))]);
+    assert_eq!(rig.outcomes, [(accepted, stored()), (last, stored())]);
     let bodies: Vec<_> = rig.got.iter().filter_map(|(_, _, got)| body(got)).collect();
     assert_eq!(bodies, [b"1", b"3"]);
 }
@@ -196,7 +196,7 @@ fn body(got: &Got) -> Option<&[u8]> {
 
 #[test]
 fn numbers_in_flight_stay_within_what_the_cluster_can_recognise() {
-    let mut rig = Rig::connected(Config { publish_deadline: Duration::from_secs(60), ..config() });
+    let mut rig = Rig::connected(Config { publish_deadline: Some(Duration::from_secs(60)), ..config() });
     for _ in 0..300 {
         rig.publish(b"x");
     }
@@ -234,7 +234,7 @@ fn an_acknowledgement_of_what_was_never_sent_ends_the_connection() {
 
 #[test]
 fn closing_ends_sent_publishes_as_unknown_and_others_as_not_sent() {
-    let mut rig = Rig::connected(Config { publish_in_flight_max: 1, ..config() });
+    let mut rig = Rig::connected(Config { publish_queue_messages_max: 1, ..config() });
     let (sent, waiting) = (rig.publish(b"1"), rig.publish(b"2"));
     rig.session.close();
     rig.pump();

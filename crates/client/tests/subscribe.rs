@@ -6,13 +6,13 @@ mod support;
 
 use multibeam_client::{Config, ErrorCode, Event, GapReason, Outcome, Start};
 use multibeam_wire::{Payload, Refusal, Seq, SubscriptionId};
-use support::{Got, Rig, at, config};
+use support::{Got, Rig, at, behind, config, gap_event, subscribed_event};
 
 fn subscribed(rig: &mut Rig, start: Start, from: u64) -> SubscriptionId {
     let id = rig.subscribe(start);
     let bytes = rig.node.subscribed(id, from, from);
     rig.say(&bytes);
-    assert_eq!(rig.next(id), Some(Event::Subscribed { from: at(from), head: at(from) }));
+    assert_eq!(rig.next(id), Some(subscribed_event(from, from)));
     id
 }
 
@@ -22,19 +22,19 @@ fn deliver(rig: &mut Rig, id: SubscriptionId, offset: u64, prev: u64, body: &[u8
 }
 
 fn offset(event: Option<Event>) -> u64 {
-    let Some(Event::Message { position, .. }) = event else { panic!("{event:?}") };
-    position.offset.0
+    let Some(Event::Message(message)) = event else { panic!("{event:?}") };
+    message.position.offset.0
 }
 
 #[test]
 fn hello_and_known_subscriptions_leave_in_one_write() {
     let mut rig = Rig::new(config());
     rig.subscribe(Start::New);
-    rig.subscribe(Start::After(at(3)));
+    rig.subscribe(Start::from(at(3)));
     rig.open();
     let kinds: Vec<_> = rig.got.iter().map(|(_, header, _)| header.frame_type.label()).collect();
     assert_eq!(kinds, ["HELLO", "SUBSCRIBE", "SUBSCRIBE"]);
-    assert_eq!(rig.starts(), [Start::New, Start::After(at(3))]);
+    assert_eq!(rig.starts(), [Start::New, Start::from(at(3))]);
     assert_eq!(rig.got[0].1.window, 256);
 }
 
@@ -103,9 +103,9 @@ fn a_reconnect_resumes_behind_the_last_queued_event_and_keeps_the_queue() {
     deliver(&mut rig, id, 5, 3, b"5");
     deliver(&mut rig, id, 7, 5, b"7");
     assert_eq!(offset(rig.next(id)), 5);
-    assert_eq!(rig.session.cursor(id), Some(at(5)), "another process resumes behind what was taken");
+    assert_eq!(rig.session.cursor(id), Some(&behind(5)), "another process resumes behind what was taken");
     rig.reopen();
-    assert_eq!(rig.starts(), [Start::After(at(7))]);
+    assert_eq!(rig.starts(), [Start::from(at(7))]);
     let bytes = rig.node.subscribed(id, 7, 9);
     rig.say(&bytes);
     deliver(&mut rig, id, 9, 7, b"9");
@@ -127,7 +127,7 @@ fn a_subscription_that_was_never_answered_begins_where_it_was_asked_to() {
         rig.say(&bytes);
     }
     rig.reopen();
-    assert_eq!(rig.starts(), [Start::After(at(8)), Start::After(at(7))]);
+    assert_eq!(rig.starts(), [Start::from(at(8)), Start::from(at(7))]);
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_waits_over_a_reconnect_lowers_the_grant_until_it_is_taken() {
 #[test]
 fn a_duplicate_is_dropped_and_counted() {
     let mut rig = Rig::connected(config());
-    let id = subscribed(&mut rig, Start::After(at(5)), 5);
+    let id = subscribed(&mut rig, Start::from(at(5)), 5);
     deliver(&mut rig, id, 6, 5, b"6");
     deliver(&mut rig, id, 6, 5, b"6");
     deliver(&mut rig, id, 3, 1, b"3");
@@ -169,9 +169,9 @@ fn a_duplicate_is_dropped_and_counted() {
 #[test]
 fn a_gap_that_was_not_told_is_surfaced() {
     let mut rig = Rig::connected(config());
-    let id = subscribed(&mut rig, Start::After(at(5)), 5);
+    let id = subscribed(&mut rig, Start::from(at(5)), 5);
     deliver(&mut rig, id, 9, 8, b"9");
-    assert_eq!(rig.next(id), Some(Event::Gap { from: at(5), to: at(8), reason: GapReason::Silent }));
+    assert_eq!(rig.next(id), Some(gap_event(5, 8, GapReason::Silent)));
     assert_eq!(offset(rig.next(id)), 9);
     assert_eq!(rig.session.stats().silent_gaps, 1);
     // Other topics of the partition leave holes between offsets that are none in the topic.
@@ -187,11 +187,11 @@ fn a_gap_that_was_not_told_is_surfaced() {
 #[test]
 fn a_delivery_that_replaces_others_tells_the_gap_itself() {
     let mut rig = Rig::connected(config());
-    let id = subscribed(&mut rig, Start::After(at(5)), 5);
+    let id = subscribed(&mut rig, Start::from(at(5)), 5);
     let skipping = rig.node.conflated(id, 9, 8);
     rig.say(&skipping);
     let reason = GapReason::Told(multibeam_wire::GapReason::Conflated);
-    assert_eq!(rig.next(id), Some(Event::Gap { from: at(5), to: at(8), reason }));
+    assert_eq!(rig.next(id), Some(gap_event(5, 8, reason)));
     assert_eq!(offset(rig.next(id)), 9);
     let stats = rig.session.stats();
     assert_eq!((stats.gaps_told, stats.silent_gaps), (1, 0));
@@ -202,17 +202,12 @@ fn a_delivery_that_replaces_others_tells_the_gap_itself() {
 #[test]
 fn a_channel_belongs_to_the_subscription_that_was_told_last() {
     let mut rig = Rig::connected(config());
-    let first = subscribed(&mut rig, Start::After(at(5)), 5);
-    let second = rig.subscribe(Start::After(at(5)));
+    let first = subscribed(&mut rig, Start::from(at(5)), 5);
+    let second = rig.subscribe(Start::from(at(5)));
     deliver(&mut rig, second, 6, 5, b"too early");
     assert_eq!(rig.next(second), None);
-    let told = rig.node.frame(&Payload::Subscribed(multibeam_wire::Subscribed {
-        subscription: second,
-        channel: support::channel(first),
-        from: at(5),
-        head: at(5),
-        gap: false,
-    }));
+    let part = multibeam_wire::Part { channel: support::channel(first), ..rig.node.part(5, 5, 5) };
+    let told = rig.node.subscribed_to(second, &[part]);
     rig.say(&told);
     deliver(&mut rig, first, 6, 5, b"6");
     assert_eq!(rig.next(first), None);
@@ -223,13 +218,13 @@ fn a_channel_belongs_to_the_subscription_that_was_told_last() {
 #[test]
 fn a_told_gap_moves_the_cursor() {
     let mut rig = Rig::connected(config());
-    let id = subscribed(&mut rig, Start::After(at(5)), 5);
+    let id = subscribed(&mut rig, Start::from(at(5)), 5);
     let gap = rig.node.gap(id, 3, 9);
     rig.say(&gap);
     deliver(&mut rig, id, 11, 9, b"11");
     let reason = GapReason::Told(multibeam_wire::GapReason::Overflow);
-    assert_eq!(rig.next(id), Some(Event::Gap { from: at(5), to: at(9), reason }));
-    assert_eq!(rig.session.cursor(id), Some(at(9)));
+    assert_eq!(rig.next(id), Some(gap_event(5, 9, reason)));
+    assert_eq!(rig.session.cursor(id), Some(&behind(9)));
     assert_eq!(offset(rig.next(id)), 11);
     let stats = rig.session.stats();
     assert_eq!((stats.gaps_told, stats.silent_gaps, stats.duplicates_dropped), (1, 0, 0));
@@ -238,7 +233,7 @@ fn a_told_gap_moves_the_cursor() {
 #[test]
 fn a_refused_subscription_ends_with_the_error_and_is_not_asked_for_again() {
     let mut rig = Rig::connected(config());
-    let id = rig.subscribe(Start::After(at(5)));
+    let id = rig.subscribe(Start::from(at(5)));
     let refusal = Refusal::new(Seq(1), ErrorCode::CursorAhead, Outcome::Definite);
     let bytes = rig.node.frame(&Payload::Error(refusal));
     rig.say(&bytes);
@@ -270,7 +265,7 @@ fn a_hole_in_the_numbers_of_the_node_ends_the_connection() {
     assert!(rig.closing);
     assert_eq!(rig.got.last().map(|(_, _, got)| got.clone()), Some(Got::Bye(303)));
     rig.reopen();
-    assert_eq!(rig.starts(), [Start::After(at(1))]);
+    assert_eq!(rig.starts(), [Start::from(at(1))]);
 }
 
 #[test]

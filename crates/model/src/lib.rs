@@ -23,5 +23,22 @@ pub use kernel::{ModelIo, ModelKernel};
 /// What a world around the model must be able to name of the core.
 pub mod core {
     pub use multibeam_proto::planted;
+    pub use multibeam_proto::{Class, ClassSet, Overflow, Pattern, Retention, Route};
     pub use multibeam_proto::{Command, Stat, StatKind, Time};
+}
+
+/// The built-in classes of topics, where each topic keeps `messages`.
+///
+/// # Panics
+/// With 0 or too many messages.
+#[must_use]
+pub fn classes_keeping(messages: u32) -> std::sync::Arc<multibeam_proto::ClassSet> {
+    let classes = multibeam_proto::built_in().into_iter().map(|mut class| {
+        class.retain.messages = messages;
+        class
+    });
+    match multibeam_proto::ClassSet::new(classes.collect()) {
+        Ok(classes) => std::sync::Arc::new(classes),
+        Err(error) => panic!("{error}"),
+    }
 }

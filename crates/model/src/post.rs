@@ -263,8 +263,8 @@ impl multibeam::kernel::Mail for ModelMail {
         let mut digest = DefaultHasher::new();
         (post.seen.digest, from, self.own, &command).hash(&mut digest);
         post.seen.digest = digest.finish();
-        if let Command::Published { connection, seq, .. } = &command {
-            post.answered.insert((self.own, *connection, seq.0));
+        if let Command::Published(request) = &command {
+            post.answered.insert((self.own, request.connection, request.seq.0));
         }
         if command.is_reply() {
             inbox.replies[from] -= 1;

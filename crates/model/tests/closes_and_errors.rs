@@ -6,12 +6,13 @@ mod support;
 
 use multibeam::event_loop::LoopLimits;
 use multibeam_model::sockets::Caps;
-use multibeam_proto::{PartitionId, ShardConfig, Stat};
+use multibeam_proto::{ClassSet, Overflow, ShardConfig, Stat, built_in};
 use multibeam_wire::{
-    CloseCode, ErrorCode, Features, Generation, Hello, Payload, Position, ProducerId, Publish, Seq, Start,
-    SubscriptionId, limits,
+    CloseCode, Cursors, ErrorCode, Features, Generation, Hello, Keys, Payload, Position, ProducerId, Publish,
+    Seq, Start, SubscriptionId, limits,
 };
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 use support::{Node, Peer, hello, publish, subscribe};
 
@@ -43,7 +44,7 @@ fn client_saying(node: &mut Node, payload: &Payload<'_>) -> Peer {
 
 fn greeted(node: &mut Node, features: Features, window_unit_log2: u64) -> Peer {
     let mut peer = node.connect();
-    let hello = Hello { features, window_unit_log2, producer: ProducerId(1), agent: "" };
+    let hello = Hello { features, window_unit_log2, producer: ProducerId(1), agent: "", system_after: None };
     peer.say(node, &Payload::Hello(hello));
     peer
 }
@@ -133,6 +134,27 @@ const ACTS: &[(CloseCode, Act)] = &[
         let _first = node.client();
         node.connect()
     }),
+    (CloseCode::TooSlow, |node| {
+        let classes = built_in().into_iter().map(|mut class| {
+            (class.overflow, class.retain.messages) = (Overflow::Disconnect, 1);
+            class
+        });
+        let classes = Arc::new(ClassSet::new(classes.collect()).unwrap());
+        let config = ShardConfig { classes, ..ShardConfig::default() };
+        *node = Node::new(config, LoopLimits::default(), Caps::default());
+        let mut peer = node.connect();
+        peer.window = 1;
+        peer.say(node, &hello());
+        peer.say(node, &subscribe(1, "a", Start::New));
+        let mut publisher = node.client();
+        for number in 1..=3 {
+            publisher.say(node, &publish(number, "a", &[7; 50]));
+        }
+        assert!(peer.hear(node).iter().any(|frame| frame.starts_with("Delivery")));
+        peer.ack = Seq(1);
+        peer.say(node, &Payload::ACK);
+        peer
+    }),
     (CloseCode::Shutdown, |node| {
         let peer = node.client();
         node.stop();
@@ -167,7 +189,7 @@ const REQUESTS: &[(ErrorCode, Request)] = &[
     }),
     (ErrorCode::DedupExpired, |node, peer| {
         let other = Some(Generation(2));
-        peer.say(node, &Payload::Publish(Publish { number: 1, topic: "a", retry_of: other, body: b"" }));
+        peer.say(node, &Payload::Publish(Publish { retry_of: other, ..Publish::new(1, "a", b"") }));
     }),
     (ErrorCode::TopicsMax, |node, peer| {
         for (subscription, topic) in [(1, "a"), (2, "b")] {
@@ -190,6 +212,28 @@ const REQUESTS: &[(ErrorCode, Request)] = &[
     (ErrorCode::SubscriptionUnknown, |node, peer| peer.say(node, &Payload::Unsubscribe(SubscriptionId(4)))),
     (ErrorCode::CursorAhead, |node, peer| {
         peer.say(node, &subscribe(1, "a", Start::After(Position::new(4, 1))));
+    }),
+    (ErrorCode::FilterInvalid, |node, peer| peer.say(node, &subscribe(1, "a*", Start::New))),
+    (ErrorCode::FilterMatchesNothing, |node, peer| peer.say(node, &subscribe(1, "user.*.msg", Start::New))),
+    (ErrorCode::FilterTooWide, |node, peer| {
+        let mut classes = built_in();
+        classes.iter_mut().for_each(|class| {
+            if class.pattern.is_everything() {
+                class.partitions = 1000;
+            }
+        });
+        let classes = Arc::new(ClassSet::new(classes).unwrap());
+        let config = ShardConfig { classes, ..ShardConfig::default() };
+        *node = Node::new(config, LoopLimits::default(), Caps::default());
+        *peer = node.client();
+        peer.say(node, &subscribe(1, "*.b", Start::New));
+    }),
+    (ErrorCode::KeysInvalid, |node, peer| {
+        let keys = Keys::new(&["7"]);
+        peer.say(node, &Payload::Publish(Publish { keys, ..Publish::new(1, "user.7.msg", b"") }));
+    }),
+    (ErrorCode::CursorMismatch, |node, peer| {
+        peer.say(node, &subscribe(1, "a", Start::AfterEach(Cursors::new(&[]))));
     }),
 ];
 
@@ -248,8 +292,9 @@ fn everybody_is_told_of_a_stop_and_it_ends() {
 fn a_publish_that_its_home_never_answers_ends_as_unknown() {
     let config = ShardConfig { ring_replies: 8, ..ShardConfig::default() };
     let mut node = Node::beside(1, config, LoopLimits::default(), Caps::default());
-    let elsewhere =
-        ["a", "b", "c", "d", "e"].into_iter().find(|topic| PartitionId::of(topic).home(2).0 == 1).unwrap();
+    let classes = ClassSet::default();
+    let home_of = |topic: &str| classes.home(classes.partition_of(topic), 2).0;
+    let elsewhere = ["a", "b", "c", "d", "e"].into_iter().find(|topic| home_of(topic) == 1).unwrap();
     let mut peer = node.client();
     peer.say(&mut node, &publish(1, elsewhere, b"x"));
     node.pass(Duration::from_secs(4));

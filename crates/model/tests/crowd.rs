@@ -7,18 +7,23 @@ mod support;
 use multibeam::event_loop::LoopLimits;
 use multibeam::kernel::Mail;
 use multibeam_model::sockets::Caps;
-use multibeam_proto::{Command, PartitionId, ShardConfig, Stat};
+use multibeam_proto::{ClassSet, Command, PartitionId, ShardConfig, Stat, Stored, built_in};
 use multibeam_wire::Position;
+use std::sync::Arc;
 use support::{Node, Peer, publish};
 
 const CROWD: u64 = 60;
 
 #[test]
 fn room_for_one_wakes_one() {
-    let config = ShardConfig { ring_replies: 8, ..ShardConfig::default() };
+    // Without a class that everybody follows: nothing else is asked of the other shard.
+    let mut classes = built_in();
+    classes.iter_mut().for_each(|class| class.on_connect = false);
+    let classes = Arc::new(ClassSet::new(classes).unwrap());
+    let home_of = |topic: &str| classes.home(classes.partition_of(topic), 2).0;
+    let elsewhere = ["a", "b", "c", "d"].into_iter().find(|topic| home_of(topic) == 1).unwrap();
+    let config = ShardConfig { ring_replies: 8, classes, ..ShardConfig::default() };
     let mut node = Node::beside(1, config, LoopLimits::default(), Caps::default());
-    let elsewhere =
-        ["a", "b", "c", "d"].into_iter().find(|topic| PartitionId::of(topic).home(2).0 == 1).unwrap();
     let mut crowd: Vec<Peer> = (0..CROWD).map(|_| node.client()).collect();
     for peer in &mut crowd {
         peer.say(&mut node, &publish(1, elsewhere, b"x"));
@@ -30,11 +35,12 @@ fn room_for_one_wakes_one() {
     let mut home = node.mail_of(1);
     let mut answered = Vec::new();
     while let Some((from, command)) = home.pop() {
-        let Command::Publish(request) = command else { panic!("{command:?}") };
+        let Command::Publish(mut request) = command else { panic!("{command:?}") };
         home.drained();
-        let (connection, seq) = (request.connection, request.seq);
-        answered.push(connection.slot);
-        home.push(from, Command::Published { connection, seq, result: Ok(Position::new(1, 1)) });
+        answered.push(request.connection.slot);
+        let (partition, position) = (PartitionId::default(), Position::new(1, 1));
+        request.results.push(Ok(Stored { partition, position }));
+        home.push(from, Command::Published(request));
         home.flush();
         home.arm();
         node.run();

@@ -7,15 +7,16 @@ mod support;
 
 use multibeam::event_loop::LoopLimits;
 use multibeam::kernel::Mail;
+use multibeam_model::classes_keeping;
 use multibeam_model::sockets::Caps;
-use multibeam_proto::{Command, FeedId, PartitionId, ShardConfig, Stat};
-use multibeam_wire::{Payload, Position, Seq, Start, SubscriptionId, TopicName};
+use multibeam_proto::{ClassSet, Command, FeedId, FeedName, ShardConfig, Stat};
+use multibeam_wire::{Payload, Position, Seq, Start, SubscriptionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use support::{Node, Peer, publish, subscribe};
 
-fn node(retain: usize) -> Node {
-    let config = ShardConfig { retain_messages_default: retain, topics_max: 4, ..ShardConfig::default() };
+fn node(retain: u32) -> Node {
+    let config = ShardConfig { classes: classes_keeping(retain), topics_max: 5, ..ShardConfig::default() };
     Node::new(config, LoopLimits::default(), Caps { tx_bytes: 1 << 20, ..Caps::default() })
 }
 
@@ -158,14 +159,16 @@ fn channels_of_a_session_are_distinct() {
 /// known to have been there, and a follower must say so like the home shard.
 #[test]
 fn what_was_evicted_is_no_longer_uncertain_to_a_follower() {
-    let config = ShardConfig { retain_messages_default: 2, topics_max: 4, ..ShardConfig::default() };
+    let config = ShardConfig { classes: classes_keeping(2), topics_max: 5, ..ShardConfig::default() };
     let mut node = Node::beside(1, config, LoopLimits::default(), Caps::default());
     // They share a partition, and so its memory of what was forgotten.
     let names = (0..).map(|n| format!("t{n}"));
-    let mut here = names.filter(|name| PartitionId::of(name).home(2).0 == 0);
+    let classes = ClassSet::default();
+    let mut here = names.filter(|name| classes.home(classes.partition_of(name), 2).0 == 0);
     let first = here.next().unwrap();
+    let partition = classes.partition_of(&first);
     let topics: Vec<_> = std::iter::once(first.clone())
-        .chain(here.filter(|name| PartitionId::of(name) == PartitionId::of(&first)).take(4))
+        .chain(here.filter(|name| classes.partition_of(name) == partition).take(4))
         .collect();
     let mut publisher = node.client();
     for (number, topic) in (1..).zip(&topics) {
@@ -174,8 +177,8 @@ fn what_was_evicted_is_no_longer_uncertain_to_a_follower() {
     let mut follower = node.mail_of(1);
     let mut state_after = |node: &mut Node, publisher: &mut Peer, first, count| {
         fill(node, publisher, &topics[0], first, count);
-        let topic = TopicName::new(&topics[0]).unwrap();
-        follower.push(0, Command::Follow { feed: FeedId { slot: 0, generation: 0 }, topic });
+        let name = FeedName { text: topics[0].as_str().into(), partition, filter: false };
+        follower.push(0, Command::Follow { feed: FeedId { slot: 0, generation: 0 }, name });
         follower.flush();
         follower.arm();
         node.run();
@@ -207,7 +210,8 @@ fn who_unsubscribes_hears_no_more() {
     let heard = subscriber.hear(&mut node);
     assert_eq!(heard.len(), 1, "{heard:?}");
     assert_eq!(channel(&heard[0]), channel_of(&subscribed, 2));
-    assert_eq!(node.stat(Stat::Subscriptions), 1);
+    // One of theirs, and the system's of each.
+    assert_eq!(node.stat(Stat::Subscriptions), 1 + 2);
 }
 
 #[test]
@@ -298,5 +302,6 @@ fn topics_that_nobody_follows_make_room_for_others() {
         client.say(&mut node, &publish(number, topic, b"x"));
         assert_eq!(client.hear(&mut node), ["Ack(Receipts([]))"], "{topic}");
     }
-    assert_eq!((node.stat(Stat::Topics), node.stat(Stat::TopicsForgotten)), (4, 5));
+    // The system's is one of five. The first four went without anything to forget.
+    assert_eq!((node.stat(Stat::Topics), node.stat(Stat::TopicsForgotten)), (5, 1));
 }

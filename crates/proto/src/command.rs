@@ -10,9 +10,10 @@
 //! * *latest value*: [`Command::Unfollow`], [`Command::Stop`]: kept at their source as a
 //!   state until there is room.
 
+use crate::class::PartitionId;
 use crate::ids::{ConnectionId, FeedId};
 use crate::message::Message;
-use multibeam_wire::{ErrorCode, Generation, Offset, Outcome, Position, ProducerId, Seq, TopicName};
+use multibeam_wire::{ErrorCode, Generation, Offset, Outcome, Position, ProducerId, Seq};
 use std::sync::Arc;
 
 /// What one thread of a node tells another.
@@ -20,15 +21,9 @@ use std::sync::Arc;
 pub enum Command {
     /// Shard → home shard: store this message. Answered by [`Command::Published`].
     Publish(Box<PublishRequest>),
-    /// Home shard → shard: how a publish ended.
-    Published {
-        /// Who asked.
-        connection: ConnectionId,
-        /// Number of the frame that asked.
-        seq: Seq,
-        /// Where the message stands, or why it does not.
-        result: Result<Position, PublishRefusal>,
-    },
+    /// Home shard → shard: how a publish ended; the request comes back with its results, and is filled
+    /// again for a later one.
+    Published(Box<PublishRequest>),
     /// Shard → home shard: send me this topic's messages. Answered by
     /// [`Command::Followed`], behind which the retained messages follow as appends.
     /// Asked again for a feed that is followed already, it is only answered.
@@ -36,7 +31,7 @@ pub enum Command {
         /// The asker's feed.
         feed: FeedId,
         /// What it follows.
-        topic: TopicName,
+        name: FeedName,
     },
     /// Home shard → shard: the feed is followed from here on.
     Followed {
@@ -57,7 +52,7 @@ pub enum Command {
         /// The asker's feed.
         feed: FeedId,
         /// What it followed.
-        topic: TopicName,
+        name: FeedName,
     },
     /// Runtime → shard: are you turning? Answered by [`Command::Probed`].
     Probe {
@@ -78,7 +73,7 @@ impl Command {
     #[must_use]
     pub const fn is_reply(&self) -> bool {
         match self {
-            Self::Published { .. } | Self::Followed { .. } | Self::Probed { .. } => true,
+            Self::Published(_) | Self::Followed { .. } | Self::Probed { .. } => true,
             Self::Publish(_)
             | Self::Follow { .. }
             | Self::Append { .. }
@@ -95,23 +90,49 @@ impl Command {
     }
 }
 
-/// A message on its way to its home shard.
+/// What a feed follows.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct FeedName {
+    /// A topic's name, or the text of a filter.
+    pub text: Arc<str>,
+    /// The partition it lives in; one of those that a filter reaches.
+    pub partition: PartitionId,
+    /// Whether it is a filter.
+    pub filter: bool,
+}
+
+/// A message, or one for each of several keys, on its way to the home shard of its partitions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PublishRequest {
     /// Who asks.
     pub connection: ConnectionId,
     /// Number of the frame that asks.
     pub seq: Seq,
-    /// Where it goes.
-    pub topic: TopicName,
+    /// Where it goes: a topic, or with keys a template.
+    pub topic: String,
+    /// Those of its keys whose home this is, each with the producer's number of its message.
+    pub keys: Vec<(u64, String)>,
     /// Who publishes.
     pub producer: ProducerId,
-    /// The producer's number of it.
+    /// The producer's number of it, without keys.
     pub number: u64,
     /// Set on a retry: the generation of the first attempt.
     pub retry_of: Option<Generation>,
+    /// Milliseconds for which it is worth delivering; 0 for no end.
+    pub ttl_ms: u32,
     /// The message, at most [`multibeam_wire::limits::BODY_BYTES_MAX`] bytes.
-    pub body: Box<[u8]>,
+    pub body: Vec<u8>,
+    /// What became of it, one for each key, or one; filled by the home shard.
+    pub results: Vec<Result<Stored, PublishRefusal>>,
+}
+
+/// Where a message was stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Stored {
+    /// Its partition.
+    pub partition: PartitionId,
+    /// Its place there.
+    pub position: Position,
 }
 
 /// Why a message was not stored.

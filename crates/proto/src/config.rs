@@ -1,11 +1,18 @@
 //! What a shard is told when it starts. Every number is a run-time knob: the simulator
 //! draws them down to 2.
 
+use crate::class::ClassSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Settings of one shard's sessions and topics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShardConfig {
+    /// The classes of topics, the same on all nodes of a cluster.
+    pub classes: Arc<ClassSet>,
+    /// Bytes of stored messages, their indexes included, that this shard holds; beyond them the oldest go
+    /// first, as by retention.
+    pub messages_bytes_max: usize,
     /// Each side sends some frame at least this often.
     pub heartbeat_interval: Duration,
     /// A peer must say HELLO this soon after its connection was accepted.
@@ -27,11 +34,6 @@ pub struct ShardConfig {
     pub topics_max: usize,
     /// Producers that one partition remembers for deduplication.
     pub producers_max: usize,
-    /// Messages that a topic keeps where its class says nothing; see
-    /// [`crate::TopicClass`].
-    pub retain_messages_default: usize,
-    /// Messages that `alarm.*` keeps a topic.
-    pub retain_messages_alarm: usize,
     /// Replies of another shard that this one may wait for: the reply part of a ring's
     /// quota.
     pub ring_replies: usize,
@@ -42,6 +44,8 @@ pub struct ShardConfig {
 impl Default for ShardConfig {
     fn default() -> Self {
         Self {
+            classes: Arc::default(),
+            messages_bytes_max: 1 << 30,
             heartbeat_interval: Duration::from_secs(20),
             hello_timeout: Duration::from_secs(4),
             ack_timeout: Duration::from_secs(30),
@@ -52,8 +56,6 @@ impl Default for ShardConfig {
             subscriptions_max: 1024,
             topics_max: 1 << 20,
             producers_max: 4096,
-            retain_messages_default: 256,
-            retain_messages_alarm: 1024,
             ring_replies: 256,
             command_batch: 16,
         }

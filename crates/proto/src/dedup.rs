@@ -22,68 +22,128 @@ pub(crate) enum Verdict {
 /// Recent numbers of the producers of one partition, at most `producers_max` of them.
 #[derive(Debug)]
 pub(crate) struct Producers {
-    recent: BTreeMap<ProducerId, Recent>,
-    /// Producers by when they stored last.
-    by_use: BTreeMap<u64, ProducerId>,
-    clock: u64,
+    by_id: BTreeMap<ProducerId, usize>,
+    recent: Vec<Recent>,
+    /// The one that stored longest ago, and the one that stored last.
+    oldest: usize,
+    newest: usize,
     producers_max: usize,
     /// Whether a producer was ever forgotten: then an unknown one may have stored before.
     forgot: bool,
 }
 
-#[derive(Debug, Default)]
+/// One producer, in a list by when they stored last.
+#[derive(Debug)]
 struct Recent {
+    id: ProducerId,
     /// (number, offset), both growing.
     stored: VecDeque<(u64, Offset)>,
-    used: u64,
+    older: usize,
+    newer: usize,
 }
+
+/// Bytes of a producer without its numbers: its record, and its place in the index.
+pub(crate) const PRODUCER_BYTES: usize = size_of::<Recent>() + size_of::<(ProducerId, usize)>();
+
+/// Bytes of one number that is remembered.
+pub(crate) const NUMBER_BYTES: usize = size_of::<(u64, Offset)>();
+
+const NOBODY: usize = usize::MAX;
 
 impl Producers {
     pub(crate) fn new(producers_max: usize) -> Self {
         assert!(producers_max > 0, "a partition must remember at least one producer");
-        Self { recent: BTreeMap::new(), by_use: BTreeMap::new(), clock: 0, producers_max, forgot: false }
+        let (by_id, recent) = (BTreeMap::new(), Vec::new());
+        Self { by_id, recent, oldest: NOBODY, newest: NOBODY, producers_max, forgot: false }
     }
 
     /// Judges `number`; `retry` says that it may have been sent before.
     pub(crate) fn judge(&self, producer: ProducerId, number: u64, retry: bool) -> Verdict {
-        let Some(recent) = self.recent.get(&producer) else {
+        let Some(at) = self.by_id.get(&producer) else {
             return if retry && self.forgot { Verdict::Expired } else { Verdict::Fresh };
         };
-        match recent.stored.binary_search_by_key(&number, |(number, _)| *number) {
-            Ok(at) => Verdict::Duplicate(recent.stored[at].1),
-            Err(at) if at == recent.stored.len() => Verdict::Fresh,
+        let stored = &self.recent[*at].stored;
+        // Most numbers are new.
+        if stored.back().is_none_or(|(last, _)| *last < number) {
+            return Verdict::Fresh;
+        }
+        match stored.binary_search_by_key(&number, |(number, _)| *number) {
+            Ok(at) => Verdict::Duplicate(stored[at].1),
             Err(_) => Verdict::Expired,
         }
     }
 
     /// Remembers a fresh number.
     pub(crate) fn stored(&mut self, producer: ProducerId, number: u64, offset: Offset) {
-        self.clock += 1;
-        let recent = self.recent.entry(producer).or_default();
-        self.by_use.remove(&recent.used);
-        self.by_use.insert(self.clock, producer);
-        recent.used = self.clock;
+        let at = match self.by_id.get(&producer) {
+            Some(at) => *at,
+            None => self.admit(producer),
+        };
+        self.use_now(at);
+        let stored = &mut self.recent[at].stored;
         assert!(
-            recent.stored.back().is_none_or(|(last, at)| *last < number && *at < offset)
+            stored.back().is_none_or(|(last, at)| *last < number && *at < offset)
                 || crate::planted::on(crate::planted::Bug::RetryStoredTwice),
             "number {number} stored out of order"
         );
-        recent.stored.push_back((number, offset));
-        if recent.stored.len() > DEDUP_WINDOW {
-            recent.stored.pop_front();
+        if stored.len() == DEDUP_WINDOW {
+            stored.pop_front();
         }
-        if self.recent.len() > self.producers_max
-            && let Some((_, oldest)) = self.by_use.pop_first()
-        {
-            self.recent.remove(&oldest);
-            self.forgot = true;
-        }
+        stored.push_back((number, offset));
         self.invariants();
     }
 
+    /// A place for a producer that is not known, in the end that of the one which stored longest ago.
+    fn admit(&mut self, id: ProducerId) -> usize {
+        let at = if self.recent.len() < self.producers_max {
+            self.recent.push(Recent { id, stored: VecDeque::new(), older: NOBODY, newer: NOBODY });
+            self.recent.len() - 1
+        } else {
+            let at = self.oldest;
+            self.unlink(at);
+            self.by_id.remove(&self.recent[at].id);
+            self.recent[at].id = id;
+            self.recent[at].stored.clear();
+            self.forgot = true;
+            at
+        };
+        self.by_id.insert(id, at);
+        self.link_newest(at);
+        at
+    }
+
+    fn use_now(&mut self, at: usize) {
+        if self.newest != at {
+            self.unlink(at);
+            self.link_newest(at);
+        }
+    }
+
+    fn unlink(&mut self, at: usize) {
+        let Recent { older, newer, .. } = self.recent[at];
+        match self.recent.get_mut(older) {
+            Some(before) => before.newer = newer,
+            None => self.oldest = newer,
+        }
+        match self.recent.get_mut(newer) {
+            Some(behind) => behind.older = older,
+            None => self.newest = older,
+        }
+    }
+
+    fn link_newest(&mut self, at: usize) {
+        let older = std::mem::replace(&mut self.newest, at);
+        match self.recent.get_mut(older) {
+            Some(before) => before.newer = at,
+            None => self.oldest = at,
+        }
+        (self.recent[at].older, self.recent[at].newer) = (older, NOBODY);
+    }
+
     fn invariants(&self) {
-        debug_assert_eq!(self.recent.len(), self.by_use.len());
+        debug_assert_eq!(self.by_id.len(), self.recent.len());
         debug_assert!(self.recent.len() <= self.producers_max);
+        debug_assert!(self.oldest != NOBODY && self.recent[self.newest].newer == NOBODY);
     }
 }
 
@@ -105,6 +165,20 @@ mod tests {
         assert_eq!(producers.judge(P, 1, true), Verdict::Expired);
         assert_eq!(producers.judge(P, 2, true), Verdict::Duplicate(Offset(20)));
         assert_eq!(producers.judge(P, last, true), Verdict::Duplicate(Offset(last * 10)));
+    }
+
+    #[test]
+    fn the_one_that_stored_longest_ago_is_forgotten() {
+        let mut producers = Producers::new(2);
+        let id = |n| ProducerId(n);
+        for (at, producer) in (1..).zip([1, 2, 1, 3]) {
+            producers.stored(id(producer), at, Offset(at));
+        }
+        assert_eq!(producers.judge(id(1), 3, true), Verdict::Duplicate(Offset(3)));
+        assert_eq!(producers.judge(id(3), 4, true), Verdict::Duplicate(Offset(4)));
+        assert_eq!(producers.judge(id(2), 2, true), Verdict::Expired);
+        producers.stored(id(2), 5, Offset(5));
+        assert_eq!(producers.judge(id(1), 3, true), Verdict::Expired);
     }
 
     #[test]

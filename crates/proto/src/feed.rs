@@ -1,4 +1,4 @@
-//! One topic on one shard: its recent messages, and who here follows it.
+//! One topic, or one filter in one partition, on one shard: its recent messages, and who here follows it.
 //!
 //! On its home shard a feed is the topic's log, and other shards follow it by a cursor. On
 //! every other shard it is a tail of that log, and only sessions follow it. Either way a
@@ -11,19 +11,23 @@
 //!                         ▲cursor of a session
 //! ```
 
-use crate::class::PartitionId;
+use crate::class::{PartitionId, Retention};
 use crate::command::FeedState;
-use crate::ids::{ConnectionId, FeedId, ShardId};
-use crate::message::Message;
-use multibeam_wire::{Generation, Offset, Position, SubscriptionId, TopicName};
-use std::collections::VecDeque;
+use crate::ids::{FeedId, ShardId};
+use crate::log::{Entry, Log};
+use crate::planted::{self, Bug};
+use crate::time::Time;
+use multibeam_wire::{
+    ChannelId, Decoder, Delivery, Direction, Frame, GapReason, Generation, Offset, Payload, Position, Step,
+};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
-/// A subscription that follows a feed.
+/// A subscription that follows a feed: its session's slot, and its place in the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Member {
-    pub(crate) connection: ConnectionId,
-    pub(crate) subscription: SubscriptionId,
+    pub(crate) slot: u32,
+    pub(crate) sub: u32,
 }
 
 /// Another shard that follows a feed of this one.
@@ -42,62 +46,94 @@ pub(crate) struct Follower {
 pub(crate) enum Source {
     /// This is the home shard.
     Home,
-    /// The home shard was asked for the first time and has not answered.
+    /// The home shard is asked for the first time and has not answered.
     Asked,
     /// The home shard sends what it has.
     Following,
 }
 
-/// One topic on this shard.
+/// One topic, or one filter in one partition, on this shard.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    pub(crate) topic: TopicName,
+    /// A topic's name, or a filter.
+    pub(crate) text: Arc<str>,
+    /// What its members call it, where they can.
+    pub(crate) channel: ChannelId,
     pub(crate) partition: PartitionId,
     pub(crate) home: ShardId,
     pub(crate) source: Source,
-    pub(crate) members: Vec<Member>,
-    pub(crate) followers: Vec<Follower>,
-    /// When it was last published to or left, in uses of the table; for forgetting.
-    pub(crate) used: u64,
+    pub(crate) filter: bool,
     /// Whether it stands in the queue of those that may be forgotten.
     pub(crate) idle_queued: bool,
+    uncertain: bool,
+    /// Answers of the home shard that are to come.
+    pub(crate) asks: u16,
+    pub(crate) members: SmallVec<[Member; 2]>,
+    /// None for most feeds: one word where there is nobody.
+    #[allow(clippy::box_collection, reason = "one word where there is nobody, which is almost everywhere")]
+    followers: Option<Box<Vec<Follower>>>,
+    /// When it was last published to or left, in uses of the table; for forgetting.
+    pub(crate) used: u64,
     generation: Generation,
     floor: Offset,
-    uncertain: bool,
     head: Offset,
     head_prev: Offset,
-    messages: VecDeque<Arc<Message>>,
     first_index: u64,
-    retain_messages: usize,
+    log: Option<Box<Log>>,
+}
+
+/// A message as it comes to a feed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) position: Position,
+    pub(crate) prev: Offset,
+    pub(crate) ingress: Time,
+    pub(crate) ttl_ms: u32,
+    /// Its topic, where the feed is a filter's.
+    pub(crate) topic: Option<&'a str>,
+    pub(crate) body: &'a [u8],
+}
+
+/// What there is to tell a subscription next; at least one of these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NextStep {
+    /// What is missing first.
+    pub(crate) gap: Option<(Position, GapReason)>,
+    /// What is missing behind that because its time to live is over.
+    pub(crate) expired: Option<Position>,
+    /// Index of the message behind them.
+    pub(crate) message: Option<u64>,
 }
 
 impl Feed {
     pub(crate) fn new(
-        topic: TopicName,
+        text: Arc<str>,
+        channel: ChannelId,
         partition: PartitionId,
+        filter: bool,
         home: ShardId,
         source: Source,
         state: FeedState,
-        retain_messages: usize,
     ) -> Self {
-        assert!(retain_messages > 0, "a feed keeps at least its last message");
         Self {
-            topic,
+            text,
+            channel,
             partition,
             home,
             source,
-            members: Vec::new(),
-            followers: Vec::new(),
-            used: 0,
+            filter,
             idle_queued: false,
+            uncertain: state.uncertain,
+            asks: 0,
+            members: SmallVec::new(),
+            followers: None,
+            used: 0,
             generation: state.generation,
             floor: state.floor,
-            uncertain: state.uncertain,
             head: state.head,
             head_prev: state.head_prev,
-            messages: VecDeque::new(),
             first_index: 0,
-            retain_messages,
+            log: None,
         }
     }
 
@@ -116,7 +152,7 @@ impl Feed {
 
     /// The home shard answered: before this, nothing was known of the topic.
     pub(crate) fn followed(&mut self, state: FeedState) {
-        assert!(self.messages.is_empty() || self.source == Source::Following);
+        assert!(self.next_index() == 0 || self.source == Source::Following);
         if self.source == Source::Asked {
             self.source = Source::Following;
             self.generation = state.generation;
@@ -130,47 +166,96 @@ impl Feed {
         self.invariants();
     }
 
-    /// Adds the next message and drops what is beyond retention.
-    pub(crate) fn append(&mut self, message: Arc<Message>) {
-        let last = self.messages.back().map_or(self.floor, |last| last.position.offset);
-        assert!(message.position.generation == self.generation, "{} in another generation", message.position);
-        assert!(
-            last <= message.prev && message.prev < message.position.offset,
-            "{} out of order",
-            self.topic
-        );
-        if message.position.offset > self.head {
-            self.head = message.position.offset;
-            self.head_prev = message.prev;
+    /// Adds the next message.
+    pub(crate) fn append(&mut self, arrival: &Arrival<'_>) {
+        let Arrival { position, prev, .. } = *arrival;
+        let last = self.last_offset();
+        assert!(position.generation == self.generation, "{position} in another generation");
+        assert!(last <= prev && prev < position.offset, "{} out of order", self.text);
+        if position.offset > self.head {
+            self.head = position.offset;
+            self.head_prev = prev;
         }
-        self.messages.push_back(message);
-        if self.messages.len() > self.retain_messages {
-            self.messages.pop_front();
-            self.first_index += 1;
-        }
+        let delivery = Delivery {
+            channel: self.channel,
+            position,
+            prev,
+            skipped: false,
+            topic: arrival.topic,
+            body: arrival.body,
+        };
+        self.log.get_or_insert_default().push(&delivery, arrival.ingress, arrival.ttl_ms);
         self.invariants();
     }
 
+    fn last_offset(&self) -> Offset {
+        self.log().and_then(Log::last).map_or(self.floor, |last| last.offset)
+    }
+
+    /// Drops the oldest message. False: there is none.
+    pub(crate) fn evict(&mut self) -> bool {
+        let Some(log) = &mut self.log else { return false };
+        let Some(entry) = log.pop_front() else { return false };
+        self.first_index += 1;
+        if !planted::on(Bug::FloorNotRaised) {
+            self.floor = entry.offset;
+            self.uncertain = false;
+        }
+        self.invariants();
+        true
+    }
+
+    /// Whether the oldest message is beyond what is kept.
+    pub(crate) fn overfull(&self, retain: &Retention) -> bool {
+        let Some(log) = &self.log else { return false };
+        log.len() > 1 && (log.len() > retain.messages as usize || log.frame_bytes() > retain.bytes as usize)
+    }
+
+    /// Gives back memory that its messages do not need.
+    pub(crate) fn shrink(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.shrink();
+            if log.is_empty() {
+                self.log = None;
+            }
+        }
+    }
+
+    /// Bytes that its messages and their index reserve.
+    pub(crate) fn memory(&self) -> usize {
+        self.log().map_or(0, |log| size_of::<Log>() + log.memory())
+    }
+
+    pub(crate) fn log(&self) -> Option<&Log> {
+        self.log.as_deref()
+    }
+
+    /// Messages that are here.
+    pub(crate) fn len(&self) -> usize {
+        self.log().map_or(0, Log::len)
+    }
+
+    pub(crate) fn generation(&self) -> Generation {
+        self.generation
+    }
+
     pub(crate) fn head(&self) -> Position {
-        Position { generation: self.generation, offset: self.head }
+        self.position(self.head)
+    }
+
+    pub(crate) fn position(&self, offset: Offset) -> Position {
+        Position { generation: self.generation, offset }
     }
 
     /// The position before the last message; the head where nothing is left.
     pub(crate) fn before_last(&self) -> Position {
-        let offset = if self.head > self.floor { self.head_prev } else { self.head };
-        Position { generation: self.generation, offset }
+        self.position(if self.head > self.floor { self.head_prev } else { self.head })
     }
 
     /// The highest offset up to which a follower can be told that all is gone: its first
     /// message, if it has one, follows right behind.
     pub(crate) fn first_prev(&self) -> Position {
-        let offset = self.messages.front().map_or(self.floor, |first| first.prev);
-        Position { generation: self.generation, offset }
-    }
-
-    /// Whether a gap that ends at `to` may be no gap at all.
-    pub(crate) fn is_uncertain_up_to(&self, to: Position) -> bool {
-        self.uncertain && to.offset <= self.floor
+        self.position(self.log().and_then(Log::first).map_or(self.floor, |first| first.prev))
     }
 
     /// Index of the first message behind `cursor` that is here, or that comes next.
@@ -178,20 +263,35 @@ impl Feed {
         if cursor.generation != self.generation {
             return self.first_index;
         }
-        let passed = self.messages.partition_point(|message| message.position.offset <= cursor.offset);
-        self.first_index + passed as u64
+        self.first_index + self.log().map_or(0, |log| log.passed(cursor.offset)) as u64
     }
 
-    /// The message at `index` or, if that one is gone, the first that is left.
-    pub(crate) fn at(&self, index: u64) -> Option<(u64, &Arc<Message>)> {
-        let index = index.max(self.first_index);
-        let message = self.messages.get((index - self.first_index) as usize)?;
-        Some((index, message))
+    /// The place in the log of the message at `index`, or of the first one left.
+    pub(crate) fn place(&self, index: u64) -> usize {
+        (index.max(self.first_index) - self.first_index) as usize
+    }
+
+    /// The message at `index`.
+    pub(crate) fn entry(&self, index: u64) -> Option<&Entry> {
+        let at = index.checked_sub(self.first_index)?;
+        self.log()?.entry(at as usize)
+    }
+
+    /// The message at `index`.
+    pub(crate) fn message(&self, index: u64) -> Option<(Entry, Delivery<'_>)> {
+        let entry = *self.entry(index)?;
+        let place = self.place(index);
+        let mut decoder = Decoder::new(Direction::ToClient);
+        decoder.agree_compact();
+        match decoder.step(self.log()?.frames(place..place + 1)) {
+            Ok(Step::Frame(Frame { payload: Payload::Delivery(delivery), .. }, _)) => Some((entry, delivery)),
+            other => unreachable!("a stored frame is {other:?}"),
+        }
     }
 
     /// Index that the next message will have.
     pub(crate) fn next_index(&self) -> u64 {
-        self.first_index + self.messages.len() as u64
+        self.first_index + self.len() as u64
     }
 
     /// Index of the oldest message here.
@@ -199,14 +299,67 @@ impl Feed {
         self.first_index
     }
 
+    pub(crate) fn followers(&self) -> &[Follower] {
+        self.followers.as_ref().map_or(&[], |followers| followers)
+    }
+
+    pub(crate) fn followers_mut(&mut self) -> &mut Vec<Follower> {
+        self.followers.get_or_insert_default()
+    }
+
     /// Nobody follows it.
     pub(crate) fn idle(&self) -> bool {
-        self.members.is_empty() && self.followers.is_empty()
+        self.members.is_empty() && self.followers().is_empty()
+    }
+
+    /// The next thing to tell a subscription at `cursor`, whose next message is at `index`.
+    pub(crate) fn next_step(&self, cursor: Position, index: u64, now: Time) -> Option<NextStep> {
+        let entry = |at| self.log().and_then(|log| log.entry(at));
+        let mut at = self.place(index);
+        // Messages at or below the cursor arrive where a feed is being filled from its home.
+        while let Some(passed) = entry(at)
+            && self.position(passed.offset) <= cursor
+        {
+            at += 1;
+        }
+        let to = entry(at).map_or_else(|| self.first_prev(), |next| self.position(next.prev));
+        let gap = (cursor < to).then(|| (to, self.why(cursor, to)));
+        let mut expired = None;
+        if self.log().is_some_and(Log::mortal) && !planted::on(Bug::ExpiredDelivered) {
+            while let Some(dead) = entry(at)
+                && dead.expired(now)
+                && expired.is_none_or(|before| before == self.position(dead.prev))
+            {
+                expired = Some(self.position(dead.offset));
+                at += 1;
+            }
+        }
+        let behind = expired.unwrap_or(to);
+        let message = entry(at)
+            .filter(|next| expired.is_none() || self.position(next.prev) == behind && !next.expired(now))
+            .map(|_| self.first_index + at as u64);
+        let step = NextStep { gap, expired, message };
+        if gap.is_none() && expired.is_none() && message.is_none() { None } else { Some(step) }
+    }
+
+    fn why(&self, cursor: Position, to: Position) -> GapReason {
+        if cursor.generation < to.generation {
+            GapReason::Generation
+        } else if self.uncertain && to.offset <= self.floor {
+            GapReason::Uncertain
+        } else {
+            GapReason::Overflow
+        }
+    }
+
+    /// Whether the message at `index` follows right behind the one before it.
+    pub(crate) fn chained(&self, index: u64, now: Time) -> bool {
+        let (Some(before), Some(entry)) = (self.entry(index - 1), self.entry(index)) else { return false };
+        entry.prev == before.offset && (planted::on(Bug::ExpiredDelivered) || !entry.expired(now))
     }
 
     fn invariants(&self) {
-        debug_assert!(self.messages.len() <= self.retain_messages);
-        debug_assert!(self.head >= self.messages.back().map_or(Offset(0), |last| last.position.offset));
+        debug_assert!(self.head >= self.last_offset() || planted::on(Bug::FloorNotRaised));
         debug_assert!(self.head_prev <= self.head);
     }
 }

@@ -1,7 +1,7 @@
 //! Identifiers within one node.
 
 /// A connection of one shard: a slot, and how often the slot was used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId {
     /// Index into the shard's columns.
     pub slot: u32,
@@ -10,7 +10,7 @@ pub struct ConnectionId {
 }
 
 /// A feed of one shard: a slot, and how often the slot was used before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct FeedId {
     /// Index into the shard's feeds.
     pub slot: u32,
@@ -19,5 +19,5 @@ pub struct FeedId {
 }
 
 /// A thread of this node: shards count from 0, the runtime comes after the last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShardId(pub u16);

@@ -8,13 +8,17 @@
 #![forbid(unsafe_code)]
 
 mod class;
+mod columns;
 mod command;
 mod config;
 mod dedup;
 mod feed;
 mod feeds;
+mod footprint;
 mod ids;
+mod log;
 mod message;
+mod order;
 mod partition;
 pub mod planted;
 mod rooms;
@@ -23,12 +27,17 @@ mod shard;
 mod stats;
 mod time;
 
-pub use class::{PartitionId, TopicClass};
-pub use command::{Command, FeedState, PublishRefusal, PublishRequest};
+pub use class::{
+    CLASSES_MAX, Class, ClassError, ClassId, ClassSet, Overflow, PARTITIONS_MAX, PartitionId, Pattern,
+    PatternError, RETAIN_BYTES_MAX, RETAIN_MESSAGES_MAX, Retention, Route, built_in,
+};
+pub use columns::{Column, Table};
+pub use command::{Command, FeedName, FeedState, PublishRefusal, PublishRequest, Stored};
 pub use config::ShardConfig;
+pub use footprint::{Footprint, footprint};
 pub use ids::{ConnectionId, FeedId, ShardId};
 pub use message::Message;
-pub use session::{Staged, Stall};
+pub use session::{Made, Run, Staged, Stall};
 pub use shard::{Received, Shard, ShardSetup};
 pub use stats::{Stat, StatKind, Stats};
 pub use time::Time;

@@ -69,6 +69,36 @@ bugs! {
     HeaderOfUnsent "header-of-unsent",
     /// A frame that has to wait, and is looked at again, counts as the last one already.
     StalledFrameCounts "stalled-frame-counts",
+    /// Eviction does not raise the floor below which a topic is gone.
+    FloorNotRaised "floor-not-raised",
+    /// Messages go at half their age.
+    AgeTooEarly "age-too-early",
+    /// A message is delivered after its time to live.
+    ExpiredDelivered "expired-delivered",
+    /// A message whose time to live is over is left out without a word.
+    ExpiredWithoutGap "expired-without-gap",
+    /// A conflated delivery does not say that others were left out.
+    SkippedNotSaid "skipped-not-said",
+    /// All messages of a publish to many keys have the same number.
+    KeyNumbersReused "key-numbers-reused",
+    /// A filter's cursor is taken for one message too far.
+    FilterCursorAhead "filter-cursor-ahead",
+    /// An acknowledgement in the middle of a run releases the bytes of the whole.
+    AckReleasesRun "ack-releases-run",
+    /// A filter is not given each eighth message.
+    FilterMissesMessage "filter-misses-message",
+    /// A receipt names the offset behind the message's.
+    ReceiptOffByOne "receipt-off-by-one",
+    /// What every session follows begins anew on each connection.
+    SystemNotResumed "system-not-resumed",
+    /// The scan of deadlines forgets the second connection.
+    DeadlineScanMissesSlot "deadline-scan-misses-slot",
+    /// A client that is silent is never given up.
+    HalfOpenNeverClosed "half-open-never-closed",
+    /// A client that acknowledges nothing is never given up.
+    AckTimeoutNever "ack-timeout-never",
+    /// A client is given up after one missed heartbeat.
+    HeartbeatHasty "heartbeat-hasty",
 }
 
 #[cfg(feature = "planted")]

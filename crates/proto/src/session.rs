@@ -7,25 +7,26 @@
 //!
 //! A session decides nothing about topics; [`crate::Shard`] does, and owns all sessions.
 //! What it wants to send is never queued as bytes: answers are small values, deliveries are
-//! cursors into feeds, and bytes are made when the socket is about to take them.
+//! cursors into feeds, and bytes are made when the socket is about to take them, or are the feed's own.
 
 mod credit;
 mod requests;
 mod staging;
+mod subscriptions;
 
 use credit::Credit;
-use requests::Requests;
+pub(crate) use credit::{RUN_BYTES, RUNS_MAX, Runs};
+pub(crate) use requests::{Answer, REQUEST_BYTES, Requests, TABLES_BYTES};
 pub(crate) use staging::Context;
-pub use staging::Staged;
+pub use staging::{Made, Run, Staged};
+pub(crate) use subscriptions::{StartKind, Sub, SubState, Subscriptions};
 
 use crate::config::ShardConfig;
-use crate::ids::{ConnectionId, FeedId, ShardId};
+use crate::ids::ShardId;
+use crate::planted::{self, Bug};
 use crate::time::Time;
-use multibeam_wire::{
-    ChannelId, CloseCode, Decoder, Direction, Encoder, ErrorCode, Features, Header, Outcome, Position,
-    ProducerId, Rejection, Seq, Start, Subscribed, SubscriptionId, WindowUnit, flow,
-};
-use std::collections::{BTreeMap, VecDeque};
+use multibeam_wire::{CloseCode, Decoder, Direction, Header, ProducerId, Rejection, Seq, WindowUnit, flow};
+use std::time::Duration;
 
 /// Why a session's input is not read further. Something else resumes it, never a timer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,77 +45,48 @@ pub(crate) enum Phase {
     /// In use.
     Open,
     /// The peer sends no more; its requests are still answered, until the deadline.
-    Ending(Time),
+    Ending,
     /// A numbered close: what is queued, then BYE.
     Closing(CloseCode),
 }
 
-/// An answer that waits to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Welcome,
-    Subscribed { request: Seq, subscribed: Subscribed },
-    Refused { request: Seq, code: ErrorCode, outcome: Outcome },
-}
-
-/// A subscription's place in its feed.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Subscription {
-    pub(crate) feed: FeedId,
-    /// What the client knows it by.
-    pub(crate) channel: ChannelId,
-    /// Place in the feed's list of members.
-    pub(crate) member: usize,
-    pub(crate) state: SubscriptionState,
-    /// Whether it stands in the session's queue of those with something to send.
-    pub(crate) pending: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum SubscriptionState {
-    /// The feed's home shard has not answered.
-    Waiting { request: Seq, start: Start },
-    /// Delivering behind `cursor`; the next message is at `index` of the feed.
-    Live { cursor: Position, index: u64 },
-}
-
-/// One client.
+/// One client. A million of them are a million times its size: see docs/CAPACITY.md.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) id: ConnectionId,
-    /// Number of this session on this node, for people.
-    pub(crate) number: u64,
-    pub(crate) phase: Phase,
-    pub(crate) decoder: Decoder,
-    /// As of the last frame that the kernel has begun to take.
-    pub(crate) encoder: Encoder,
-    /// What both sides agreed on.
-    pub(crate) features: Features,
-    pub(crate) unit: WindowUnit,
-    pub(crate) producer: ProducerId,
-    pub(crate) requests: Requests,
-    pub(crate) credit: Credit,
-    pub(crate) subscriptions: BTreeMap<SubscriptionId, Subscription>,
-    /// Subscriptions that may have something to send, in turn.
-    pub(crate) pending: VecDeque<SubscriptionId>,
-    pub(crate) answers: VecDeque<Answer>,
-    /// The peer does not know the newest acknowledgement.
-    pub(crate) ack_owed: bool,
+    /// Use of its slot.
+    pub(crate) generation: u32,
+    /// Stands in the shard's list of sessions that the loop must look at.
+    pub(crate) touched: bool,
     /// The next delivery does not fit the client's window.
     pub(crate) blocked: bool,
     /// That will be so once all that is staged has been taken.
-    pub(crate) blocks_when_taken: bool,
+    blocks_when_taken: bool,
+    /// A topic whose class disconnects has overrun it.
+    pub(crate) too_slow: bool,
     /// A sign of life is due.
     pub(crate) heartbeat_owed: bool,
-    pub(crate) heartbeat_at: Time,
     /// BYE is in the kernel, or has begun to be.
     pub(crate) farewell_taken: bool,
-    pub(crate) stalled: Option<Stall>,
-    /// Stands in the shard's list of sessions that the loop must look at.
-    pub(crate) touched: bool,
     /// HELLO was accepted.
     pub(crate) welcomed: bool,
-    opened: Time,
+    /// Both sides may send compact headers.
+    pub(crate) compact: bool,
+    /// The client wants receipts.
+    pub(crate) receipts: bool,
+    pub(crate) unit: WindowUnit,
+    pub(crate) stalled: Option<Stall>,
+    pub(crate) phase: Phase,
+    pub(crate) decoder: Decoder,
+    /// The acknowledgement that the peer was told.
+    told_ack: Seq,
+    pub(crate) credit: Credit,
+    pub(crate) requests: Requests,
+    pub(crate) subscriptions: Subscriptions,
+    /// Not as a number of 16 bytes, which the whole session would have to be aligned to.
+    producer: [u8; 16],
+    /// When a sign of life is due; while ending, when that is over.
+    pub(crate) heartbeat_at: Time,
+    /// When the last frame came, or the connection.
     last_in: Time,
 }
 
@@ -122,33 +94,39 @@ pub(crate) struct Session {
 pub(crate) const HEARTBEATS_MISSED_MAX: u32 = 3;
 
 impl Session {
-    pub(crate) fn new(id: ConnectionId, number: u64, now: Time) -> Self {
+    pub(crate) fn new(generation: u32, now: Time) -> Self {
         Self {
-            id,
-            number,
-            phase: Phase::Hello,
-            decoder: Decoder::new(Direction::ToNode),
-            encoder: Encoder::new(),
-            features: Features::NONE,
-            unit: WindowUnit::DEFAULT,
-            producer: ProducerId(0),
-            requests: Requests::default(),
-            credit: Credit::new(now),
-            subscriptions: BTreeMap::new(),
-            pending: VecDeque::new(),
-            answers: VecDeque::new(),
-            ack_owed: false,
+            generation,
+            touched: false,
             blocked: false,
             blocks_when_taken: false,
+            too_slow: false,
             heartbeat_owed: false,
-            heartbeat_at: now,
             farewell_taken: false,
-            stalled: None,
-            touched: false,
             welcomed: false,
-            opened: now,
+            compact: false,
+            receipts: false,
+            unit: WindowUnit::DEFAULT,
+            stalled: None,
+            phase: Phase::Hello,
+            decoder: Decoder::new(Direction::ToNode),
+            told_ack: Seq(0),
+            credit: Credit::new(now),
+            requests: Requests::default(),
+            subscriptions: Subscriptions::default(),
+            producer: [0; 16],
+            heartbeat_at: now,
             last_in: now,
         }
+    }
+
+    /// Who publishes.
+    pub(crate) fn producer(&self) -> ProducerId {
+        ProducerId(u128::from_ne_bytes(self.producer))
+    }
+
+    pub(crate) fn set_producer(&mut self, producer: ProducerId) {
+        self.producer = producer.0.to_ne_bytes();
     }
 
     /// Whether the peer may still send frames that mean something.
@@ -157,61 +135,37 @@ impl Session {
     }
 
     /// Checks what every frame carries and takes its acknowledgement and window.
-    pub(crate) fn header(&mut self, header: &Header, now: Time) -> Result<(), Rejection> {
+    pub(crate) fn header(&mut self, runs: &mut Runs, header: &Header, now: Time) -> Result<(), Rejection> {
         flow::in_order(self.requests.last(), header)?;
-        self.credit.acknowledged(header.ack_seq, self.unit.bytes(header.window), now)?;
+        self.credit.acknowledged(runs, header.ack_seq, self.unit.bytes(header.window), now)?;
         self.blocked = false;
         self.last_in = now;
         Ok(())
     }
 
-    /// A number for a subscription to `feed`: the feed's own, unless this session follows it already;
-    /// then one that no feed has, counted down from the highest.
-    pub(crate) fn channel_for(&self, feed: FeedId) -> ChannelId {
-        let known = || self.subscriptions.values().map(|subscription| subscription.channel);
-        if known().all(|channel| channel != ChannelId(feed.slot)) {
-            return ChannelId(feed.slot);
-        }
-        // One of these is free, since there are more of them than subscriptions.
-        let mut taken = vec![false; self.subscriptions.len() + 1];
-        for channel in known() {
-            if let Some(taken) = taken.get_mut((u32::MAX - channel.0) as usize) {
-                *taken = true;
-            }
-        }
-        let free = taken.iter().position(|taken| !taken).unwrap_or_else(|| unreachable!("all are taken"));
-        ChannelId(u32::MAX - free as u32)
-    }
-
     /// Our own stall: the peer may have sent what we did not read.
     pub(crate) fn excuse(&mut self, now: Time) {
-        self.last_in = now;
-    }
-
-    /// A request is done; if that makes more to acknowledge, the peer is owed the word.
-    pub(crate) fn finish(&mut self, request: Seq) {
-        self.ack_owed |= self.requests.finish(request);
-    }
-
-    pub(crate) fn answer(&mut self, answer: Answer, requests_max: usize) {
-        debug_assert!(self.answers.len() <= requests_max + 1, "more answers than requests");
-        if let Answer::Subscribed { request, .. } | Answer::Refused { request, .. } = answer {
-            self.requests.answered(request);
+        if self.phase != Phase::Hello {
+            self.last_in = now;
         }
-        self.answers.push_back(answer);
+    }
+
+    /// Whether the peer does not know the newest acknowledgement.
+    pub(crate) fn ack_owed(&self) -> bool {
+        self.requests.done() != self.told_ack
     }
 
     /// Whether everything that the peer asked for before its end has been answered and sent.
     pub(crate) fn finished(&self) -> bool {
-        matches!(self.phase, Phase::Ending(_)) && self.requests.is_empty() && !self.wants_to_send()
+        matches!(self.phase, Phase::Ending) && self.requests.is_empty() && !self.wants_to_send()
     }
 
     /// Whether a write would find something to send, as far as is known without the feeds.
     pub(crate) fn wants_to_send(&self) -> bool {
-        let owed = !self.answers.is_empty() || self.ack_owed || self.heartbeat_owed;
+        let owed = self.requests.has_answers() || self.ack_owed() || self.heartbeat_owed;
         match self.phase {
-            Phase::Hello | Phase::Ending(_) => owed,
-            Phase::Open => owed || (!self.pending.is_empty() && !self.blocked),
+            Phase::Hello | Phase::Ending => owed,
+            Phase::Open => owed || (self.subscriptions.has_pending() && !self.blocked),
             Phase::Closing(_) => !self.farewell_taken,
         }
     }
@@ -219,15 +173,15 @@ impl Session {
     /// When time alone changes something.
     pub(crate) fn next_deadline(&self, config: &ShardConfig) -> Option<Time> {
         match self.phase {
-            Phase::Hello => Some(self.opened + config.hello_timeout),
+            Phase::Hello => Some(self.last_in + config.hello_timeout),
             Phase::Open => {
                 let silent = self.silent_at(config);
                 let heartbeat = if self.heartbeat_owed { silent } else { self.heartbeat_at };
-                let ack = self.credit.waits_since().map(|since| since + config.ack_timeout);
+                let ack = self.credit.waits_since().map(|since| since + ack_timeout(config));
                 let request = self.requests.next_deadline();
                 Time::earliest(Time::earliest(ack, request), Some(silent.min(heartbeat)))
             }
-            Phase::Ending(deadline) => Time::earliest(Some(deadline), self.requests.next_deadline()),
+            Phase::Ending => Time::earliest(Some(self.heartbeat_at), self.requests.next_deadline()),
             // The loop's linger deadline is in force.
             Phase::Closing(_) => None,
         }
@@ -236,18 +190,29 @@ impl Session {
     /// What is overdue at `now`, if that ends the session.
     pub(crate) fn overdue(&self, now: Time, config: &ShardConfig) -> Option<CloseCode> {
         match self.phase {
-            Phase::Hello if now >= self.opened + config.hello_timeout => Some(CloseCode::HelloTimeout),
+            Phase::Hello if now >= self.last_in + config.hello_timeout => Some(CloseCode::HelloTimeout),
             Phase::Open if now >= self.silent_at(config) => Some(CloseCode::HeartbeatTimeout),
             Phase::Open
-                if self.credit.waits_since().is_some_and(|since| now >= since + config.ack_timeout) =>
+                if self.credit.waits_since().is_some_and(|since| now >= since + ack_timeout(config)) =>
             {
                 Some(CloseCode::AckTimeout)
             }
-            Phase::Hello | Phase::Open | Phase::Ending(_) | Phase::Closing(_) => None,
+            Phase::Hello | Phase::Open | Phase::Ending | Phase::Closing(_) => None,
         }
     }
 
     fn silent_at(&self, config: &ShardConfig) -> Time {
-        self.last_in + config.heartbeat_interval * HEARTBEATS_MISSED_MAX
+        let missed_max = if planted::on(Bug::HalfOpenNeverClosed) {
+            1000
+        } else if planted::on(Bug::HeartbeatHasty) {
+            1
+        } else {
+            HEARTBEATS_MISSED_MAX
+        };
+        self.last_in + config.heartbeat_interval * missed_max
     }
+}
+
+fn ack_timeout(config: &ShardConfig) -> Duration {
+    config.ack_timeout * if planted::on(Bug::AckTimeoutNever) { 1000 } else { 1 }
 }

@@ -13,20 +13,25 @@
 //! [`Shard::closed`]; input that it still sends is not given to the shard.
 
 mod inbound;
+mod publishing;
+mod subscribing;
 mod topics;
 
-use crate::command::Command;
+use crate::columns::Column;
+use crate::command::{Command, PublishRequest};
 use crate::config::ShardConfig;
 use crate::feeds::Feeds;
 use crate::ids::{ConnectionId, FeedId, ShardId};
+use crate::message::Messages;
 use crate::planted::{self, Bug};
 use crate::rooms::Rooms;
-use crate::session::{Answer, Context, Phase, Session, Staged, Stall};
+use crate::session::{Answer, Context, Made, Phase, Run, Runs, Session, Staged, Stall};
 use crate::stats::{Stat, Stats};
 use crate::time::Time;
-use multibeam_wire::{CloseCode, ErrorCode, Generation, Outcome};
+use multibeam_wire::{CloseCode, ErrorCode, Generation, Outcome, Part};
 use std::collections::VecDeque;
 use std::time::Duration;
+use subscribing::Ask;
 
 /// What makes one shard different from another.
 #[derive(Clone, Debug)]
@@ -57,21 +62,33 @@ pub struct Shard {
     config: ShardConfig,
     setup: ShardSetup,
     feeds: Feeds,
-    sessions: Vec<Option<Box<Session>>>,
-    sessions_opened: u64,
+    sessions: Column<Session>,
+    /// Frames in flight to all clients.
+    runs: Runs,
     rooms: Rooms,
     outbox: VecDeque<(ShardId, Command)>,
     touched: VecDeque<ConnectionId>,
     /// Per thread: sessions that wait for room towards it.
     stalled: Vec<VecDeque<ConnectionId>>,
-    /// Per thread: feeds that nobody here wants any more.
-    unfollows: Vec<VecDeque<Command>>,
+    /// Per thread: what it is to be asked about feeds.
+    asks: Vec<VecDeque<Ask>>,
     /// Per thread: feeds whose follower there is behind.
     lagging: Vec<VecDeque<FeedId>>,
+    /// Requests that came back, to be filled again.
+    #[allow(clippy::vec_box, reason = "they travel as boxes, and are kept to be sent again")]
+    spare_requests: Vec<Box<PublishRequest>>,
+    messages: Messages,
+    /// Room for the parts of a SUBSCRIBED.
+    parts: Vec<Part>,
+    /// Room for a topic that a template and a key make.
+    topic: String,
     random: u64,
     stopping: bool,
     stats: Stats,
 }
+
+/// Requests kept to be filled again: as many as one ring of replies holds.
+const SPARE_REQUESTS_MAX: usize = 256;
 
 impl Shard {
     /// A shard without connections.
@@ -85,15 +102,19 @@ impl Shard {
         assert!(config.requests_in_flight_max > 0 && config.deliveries_in_flight_max > 1);
         let threads = usize::from(setup.shards) + 1;
         Self {
-            feeds: Feeds::new(setup.seed),
-            sessions: Vec::new(),
-            sessions_opened: 0,
+            feeds: Feeds::new(setup.seed, std::sync::Arc::clone(&config.classes)),
+            sessions: Column::default(),
+            runs: Runs::default(),
             rooms: Rooms::new(threads, config.ring_replies),
             outbox: VecDeque::new(),
             touched: VecDeque::new(),
             stalled: vec![VecDeque::new(); threads],
-            unfollows: vec![VecDeque::new(); threads],
+            asks: (0..threads).map(|_| VecDeque::new()).collect(),
             lagging: vec![VecDeque::new(); threads],
+            spare_requests: Vec::new(),
+            messages: Messages::default(),
+            parts: Vec::new(),
+            topic: String::new(),
             random: setup.seed ^ (u64::from(setup.id.0) << 48),
             stopping: false,
             stats: Stats::default(),
@@ -133,14 +154,7 @@ impl Shard {
 
     /// A connection was accepted.
     pub fn opened(&mut self, id: ConnectionId, now: Time) {
-        let slot = id.slot as usize;
-        if self.sessions.len() <= slot {
-            self.sessions.resize_with(slot + 1, || None);
-        }
-        assert!(self.sessions[slot].is_none(), "slot {slot} is taken");
-        self.sessions_opened += 1;
-        let number = (u64::from(self.setup.id.0) << 48) | self.sessions_opened;
-        self.sessions[slot] = Some(Box::new(Session::new(id, number, now)));
+        self.sessions.put(id.slot, Session::new(id.generation, now));
         self.stats.add(Stat::Connections, 1);
         if self.stopping {
             self.close(id, CloseCode::Shutdown);
@@ -164,7 +178,7 @@ impl Shard {
         let deadline = now + self.config.publish_deadline;
         let Some(session) = session_mut(&mut self.sessions, id) else { return };
         if session.listens() {
-            session.phase = Phase::Ending(deadline);
+            (session.phase, session.heartbeat_at) = (Phase::Ending, deadline);
             session.heartbeat_owed = false;
             session.stalled = None;
             self.leave_all(id);
@@ -178,14 +192,14 @@ impl Shard {
             return;
         }
         self.leave_all(id);
-        if let Some(session) = self.sessions[id.slot as usize].take() {
+        if let Some(mut session) = self.sessions.take(id.slot) {
+            session.credit.end(&mut self.runs);
             self.stats.sub(Stat::Connections, 1);
             self.stats.add(Stat::Closed, 1);
             if session.welcomed {
                 self.stats.sub(Stat::Sessions, 1);
             }
         }
-        self.invariants();
     }
 
     /// The number that the session closes with, if it does.
@@ -193,7 +207,7 @@ impl Shard {
     pub fn closing(&self, id: ConnectionId) -> Option<CloseCode> {
         match self.session(id)?.phase {
             Phase::Closing(code) => Some(code),
-            Phase::Hello | Phase::Open | Phase::Ending(_) => None,
+            Phase::Hello | Phase::Open | Phase::Ending => None,
         }
     }
 
@@ -238,40 +252,68 @@ impl Shard {
         }
         while let Some(request) = session.requests.overdue(now) {
             self.stats.add(Stat::DeadlinePassed, 1);
-            session.answer(
-                Answer::Refused { request, code: ErrorCode::Deadline, outcome: Outcome::Unknown },
-                self.config.requests_in_flight_max,
-            );
+            session.requests.answer(Answer::Refused {
+                request,
+                code: ErrorCode::Deadline,
+                outcome: Outcome::Unknown,
+            });
         }
         if session.phase == Phase::Open && now >= session.heartbeat_at {
             session.heartbeat_owed = true;
+            session.requests.rest(true);
         }
         if let Some(code) = session.overdue(now, &self.config) {
             self.close(id, code);
             return false;
         }
-        let over = matches!(session.phase, Phase::Ending(deadline) if now >= deadline);
+        let over = session.phase == Phase::Ending && now >= session.heartbeat_at;
         self.touch(id);
         over
     }
 
     /// Makes output of about `bytes_max`: at least one frame if there is any, and never more
-    /// than one beyond. Returns the bytes appended to `out`.
+    /// than one beyond. What it makes it appends to `out`; with `direct`, a run may follow that, which is
+    /// [`Shard::run_bytes`], uncopied.
     pub fn stage(
         &mut self,
         id: ConnectionId,
         bytes_max: usize,
+        direct: bool,
         out: &mut Vec<u8>,
         staged: &mut Vec<Staged>,
-    ) -> usize {
-        let Some(session) = session_mut(&mut self.sessions, id) else { return 0 };
+        now: Time,
+    ) -> Made {
+        let Some(session) = session_mut(&mut self.sessions, id) else { return Made::default() };
         let mut context = Context {
             config: &self.config,
             feeds: &self.feeds,
             generation: self.setup.generation,
+            session: u64::from(self.setup.id.0) << 32 | u64::from(id.generation),
             stats: &mut self.stats,
+            parts: &mut self.parts,
+            now,
         };
-        session.stage(bytes_max, out, staged, &mut context)
+        let before = (out.len(), staged.len());
+        let made = session.stage(bytes_max, direct, out, staged, &mut context);
+        if std::mem::take(&mut session.too_slow) {
+            // What was made is of no use: the farewell goes instead.
+            out.truncate(before.0);
+            staged.truncate(before.1);
+            self.stats.add(Stat::TooSlow, 1);
+            self.close(id, CloseCode::TooSlow);
+            return self.stage(id, bytes_max, false, out, staged, now);
+        }
+        made
+    }
+
+    /// The bytes of a run.
+    #[must_use]
+    pub fn run_bytes(&self, run: &Run) -> &[u8] {
+        let frames = self.feeds.at(run.feed).and_then(|feed| {
+            let place = feed.place(run.first);
+            Some(feed.log()?.frames(place..place + run.count as usize))
+        });
+        frames.unwrap_or(&[])
     }
 
     /// The socket took the first `taken` bytes of what was staged. Returns where the last
@@ -279,11 +321,17 @@ impl Shard {
     pub fn commit(&mut self, id: ConnectionId, taken: usize, staged: &[Staged], now: Time) -> usize {
         let heartbeat_in = self.heartbeat_in();
         let Some(session) = session_mut(&mut self.sessions, id) else { return taken };
-        let end = session.commit(taken, staged, now, heartbeat_in, &mut self.stats);
-        session.prune(&self.feeds);
-        if session.stalled == Some(Stall::Requests)
-            && session.requests.len() < self.config.requests_in_flight_max
-        {
+        let mut context = Context {
+            config: &self.config,
+            feeds: &self.feeds,
+            generation: self.setup.generation,
+            session: u64::from(self.setup.id.0) << 32 | u64::from(id.generation),
+            stats: &mut self.stats,
+            parts: &mut self.parts,
+            now,
+        };
+        let end = session.commit(taken, staged, heartbeat_in, &mut self.runs, &mut context);
+        if session.stalled == Some(Stall::Requests) && !session.requests.are_full(&self.config) {
             session.stalled = None;
             self.touch(id);
         }
@@ -326,26 +374,72 @@ impl Shard {
     }
 
     fn session(&self, id: ConnectionId) -> Option<&Session> {
-        let session = self.sessions.get(id.slot as usize)?.as_deref()?;
-        if session.id == id { Some(session) } else { None }
+        self.sessions.at(id.slot).filter(|session| session.generation == id.generation)
     }
 
-    fn invariants(&self) {
-        #[cfg(debug_assertions)]
-        {
-            self.feeds.invariants();
-            let open = self.sessions.iter().flatten().count() as u64;
-            assert_eq!(open, self.stats.load(Stat::Connections), "connections are miscounted");
+    /// When [`Shard::tick`] is to be called.
+    #[must_use]
+    pub fn next_tick(&self) -> Option<Time> {
+        // Ages are seconds at least: whole tenths of one bound how often a shard wakes for them.
+        self.feeds.next_expiry().map(|at| Time(at.0.div_ceil(TICK_US) * TICK_US))
+    }
+
+    /// Time has passed for what is stored.
+    pub fn tick(&mut self, now: Time) {
+        self.feeds.expire(now);
+        self.count_messages();
+    }
+
+    /// Nobody is connected: gives back what was as large as the crowd.
+    pub fn rest(&mut self) {
+        debug_assert_eq!(self.stats.load(Stat::Connections), 0);
+        self.runs.shrink();
+        self.touched = VecDeque::new();
+        if self.outbox.is_empty() {
+            self.outbox = VecDeque::new();
         }
+        (self.spare_requests, self.parts) = (Vec::new(), Vec::new());
+    }
+
+    /// Everything that must hold between calls; slow.
+    ///
+    /// # Panics
+    /// When something does not.
+    pub fn check(&self) {
+        #[cfg(any(test, debug_assertions))]
+        self.feeds.invariants();
+        let mut members = 0;
+        for (slot, session) in self.sessions.iter() {
+            for (place, sub) in session.subscriptions.iter() {
+                members += 1;
+                let Some(feed) = self.feeds.at(sub.feed) else { panic!("a subscription to no feed") };
+                let member = feed.members.get(sub.member as usize);
+                let own = member.is_some_and(|member| member.slot == slot && member.sub == place);
+                assert!(own, "{:?} is no member of {}", sub.id, feed.text);
+                if !sub.is_waiting() && !sub.is_pending() && !session.blocked {
+                    assert!(sub.index >= feed.next_index(), "{:?} rests with messages to send", sub.id);
+                }
+            }
+        }
+        assert_eq!(members, self.stats.load(Stat::Subscriptions), "subscriptions are miscounted");
+        assert_eq!(self.sessions.iter().count() as u64, self.stats.load(Stat::Connections));
+        assert!(
+            self.feeds.message_bytes() <= self.config.messages_bytes_max || self.feeds.messages() == 0,
+            "{} bytes of messages",
+            self.feeds.message_bytes()
+        );
     }
 }
 
-fn session_mut(sessions: &mut [Option<Box<Session>>], id: ConnectionId) -> Option<&mut Session> {
-    let session = sessions.get_mut(id.slot as usize)?.as_deref_mut()?;
-    if session.id == id || planted::on(Bug::StaleToken) { Some(session) } else { None }
+/// Microseconds between looks at the age of messages, at the least.
+const TICK_US: u64 = 100_000;
+
+fn session_mut(sessions: &mut Column<Session>, id: ConnectionId) -> Option<&mut Session> {
+    let session = sessions.at_mut(id.slot)?;
+    if session.generation == id.generation || planted::on(Bug::StaleToken) { Some(session) } else { None }
 }
 
-fn touch(sessions: &mut [Option<Box<Session>>], touched: &mut VecDeque<ConnectionId>, id: ConnectionId) {
+fn touch(sessions: &mut Column<Session>, touched: &mut VecDeque<ConnectionId>, id: ConnectionId) {
     if let Some(session) = session_mut(sessions, id)
         && !session.touched
     {

@@ -55,6 +55,10 @@ stats! {
     Topics "topics" Gauge,
     /// Subscriptions held.
     Subscriptions "subscriptions" Gauge,
+    /// Messages kept.
+    Messages "messages" Gauge,
+    /// Bytes that messages kept and their indexes reserve.
+    MessageBytes "message_bytes" Gauge,
     /// Bytes reserved for half-received frames.
     ParkedBytes "parked_bytes" Gauge,
     /// Connections accepted.
@@ -83,6 +87,12 @@ stats! {
     TopicsForgotten "topics_forgotten" Count,
     /// Connections refused with a farewell because descriptors ran out.
     Shed "shed" Count,
+    /// Messages dropped because of their age.
+    EvictedByAge "evicted_by_age" Rare,
+    /// Messages dropped because the memory for messages was used up.
+    EvictedByBudget "evicted_by_budget" Rare,
+    /// Clients closed because a topic overran them whose class disconnects.
+    TooSlow "too_slow" Rare,
     /// Reads cut by the budget of a connection.
     ReadCut "read_cut" Rare,
     /// Accepts cut by the budget of a turn.

@@ -107,6 +107,8 @@ close_codes! {
     WrongDirection = 308 "WRONG_DIRECTION" Misbehaved,
     /// A later incarnation of the link's other end is known.
     StaleIncarnation = 309 "STALE_INCARNATION" Misbehaved,
+    /// The client was slower than a topic whose class disconnects those who fall behind.
+    TooSlow = 310 "TOO_SLOW" Misbehaved,
     /// The node holds as many connections as it may.
     ConnectionsMax = 400 "CONNECTIONS_MAX" Overloaded,
     /// The node's memory for half-received frames is used up.

@@ -29,6 +29,12 @@ impl Encoder {
         Self::default()
     }
 
+    /// An encoder with compact headers, behind a frame that said these.
+    #[must_use]
+    pub const fn resume(seq: Seq, ack_seq: Seq, window: u16) -> Self {
+        Self { last: Last { seq, ack_seq, window }, compact: true }
+    }
+
     /// Compact headers from here on, where a type has that form.
     pub const fn agree_compact(&mut self) {
         self.compact = true;
@@ -37,8 +43,9 @@ impl Encoder {
     /// Appends a whole frame to `out` and returns the bytes of its payload.
     ///
     /// # Panics
-    /// When a string, a list or a delivery's body is longer than its limit in [`crate::limits`], or
-    /// a payload than a frame can hold: whoever builds a frame has checked what it was given.
+    /// When a string, a list or a delivery's body is longer than its limit in [`crate::limits`], a
+    /// payload than a frame can hold, or a field against the rule that its documentation says: whoever
+    /// builds a frame has checked what it was given.
     pub fn encode(
         &mut self,
         payload: &Payload<'_>,

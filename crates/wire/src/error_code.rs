@@ -60,4 +60,14 @@ error_codes! {
     CursorAhead = 8 "CURSOR_AHEAD",
     /// The publish did not end within its deadline.
     Deadline = 9 "DEADLINE",
+    /// The filter is malformed.
+    FilterInvalid = 10 "FILTER_INVALID",
+    /// The filter matches no class of topics that is broadcast.
+    FilterMatchesNothing = 11 "FILTER_MATCHES_NOTHING",
+    /// The filter covers more partitions than one subscription may.
+    FilterTooWide = 12 "FILTER_TOO_WIDE",
+    /// A publish to many keys needs a topic in which one segment is '*', and keys that fit there.
+    KeysInvalid = 13 "KEYS_INVALID",
+    /// A cursor with one position belongs to a topic, one with a position a partition to a filter.
+    CursorMismatch = 14 "CURSOR_MISMATCH",
 }

@@ -13,8 +13,8 @@ mod subscription;
 pub use answer::{Receipt, Receipts, Refusal};
 pub use farewell::{Addresses, Bye, GoAway, GoAwayReason, Reject};
 pub use greeting::{Hello, Welcome};
-pub use message::{Delivery, Publish};
-pub use subscription::{Gap, GapReason, Start, Subscribe, Subscribed};
+pub use message::{Delivery, Keys, Publish};
+pub use subscription::{Cursor, Cursors, Gap, GapReason, Part, Parts, Start, Subscribe, Subscribed};
 
 use crate::close::CloseCode;
 use crate::codec::{Reader, Sink, Unreadable};
@@ -59,7 +59,7 @@ pub enum Payload<'a> {
     /// SUBSCRIBE.
     Subscribe(Subscribe<'a>),
     /// SUBSCRIBED.
-    Subscribed(Subscribed),
+    Subscribed(Subscribed<'a>),
     /// UNSUBSCRIBE.
     Unsubscribe(SubscriptionId),
     /// GAP.

@@ -42,6 +42,12 @@ pub struct ProducerId(pub u128);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SubscriptionId(pub u32);
 
+impl SubscriptionId {
+    /// The subscription to the node's own topics (`sys.*`) that every session has without asking. No
+    /// SUBSCRIBE may use it.
+    pub const SYSTEM: Self = Self(u32::MAX);
+}
+
 /// Number that a node gives a subscription of a session, told in SUBSCRIBED. Deliveries and gaps
 /// name it, not the [`SubscriptionId`]: so the bytes of a delivery may be the same for all
 /// subscribers of a topic.

@@ -39,12 +39,13 @@ pub use decoder::{Decoder, Inbound, Step};
 pub use encoder::Encoder;
 pub use error_code::{ErrorCode, Outcome};
 pub use frame::{
-    Addresses, Bye, Delivery, Direction, Frame, Gap, GapReason, GoAway, GoAwayReason, Hello, Payload,
-    Publish, Receipt, Receipts, Refusal, Reject, Start, Subscribe, Subscribed, Welcome,
+    Addresses, Bye, Cursor, Cursors, Delivery, Direction, Frame, Gap, GapReason, GoAway, GoAwayReason, Hello,
+    Keys, Part, Parts, Payload, Publish, Receipt, Receipts, Refusal, Reject, Start, Subscribe, Subscribed,
+    Welcome,
 };
 pub use header::{FrameType, HEADER_BYTES, Header, MAGIC, VERSION};
 pub use ids::{
     ChannelId, Features, Generation, Offset, Position, ProducerId, Seq, SubscriptionId, WindowUnit,
 };
 pub use rejection::{Incompatible, Malformed, Misbehaved, Rejection};
-pub use topic::{TopicError, TopicName};
+pub use topic::{FilterError, TemplateError, TopicError, TopicFilter, TopicName, fill_template};

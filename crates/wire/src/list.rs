@@ -1,12 +1,23 @@
 //! Lists inside a payload, read where they lie.
 
 use crate::codec::{Reader, Sink, Unreadable};
+use crate::limits::LISTED_TEXT_BYTES_MAX;
 use std::fmt;
 
 /// What can stand in a [`List`].
 pub(crate) trait Item<'a>: Copy + PartialEq + fmt::Debug {
     fn put<S: Sink>(&self, sink: &mut S);
     fn read(reader: &mut Reader<'a>) -> Result<Self, Unreadable>;
+}
+
+impl<'a> Item<'a> for &'a str {
+    fn put<S: Sink>(&self, sink: &mut S) {
+        sink.str(self, LISTED_TEXT_BYTES_MAX);
+    }
+
+    fn read(reader: &mut Reader<'a>) -> Result<Self, Unreadable> {
+        reader.str(LISTED_TEXT_BYTES_MAX)
+    }
 }
 
 /// Items of one frame: those that a caller lists, or those that were read. Reading allocates

@@ -14,7 +14,7 @@ mod values;
 
 use drawn::{payload_of, types};
 use multibeam_wire::link::{LinkDecoder, LinkDirection, LinkFrameType, LinkPayload};
-use multibeam_wire::{Decoder, Direction, Encoder, Inbound, Payload, Seq, Step};
+use multibeam_wire::{Decoder, Direction, Encoder, Inbound, Payload, Seq, Start, Step, Subscribe};
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::TestRunner;
 use std::hint::black_box;
@@ -48,14 +48,17 @@ fn touch(payload: &Payload<'_>) -> u64 {
     match payload {
         Payload::Ack(receipts) => receipts.iter().map(|receipt| u64::from(receipt.count)).sum(),
         Payload::GoAway(go_away) => go_away.addresses.iter().map(|address| address.len() as u64).sum(),
-        Payload::Publish(_)
-        | Payload::Delivery(_)
+        Payload::Publish(publish) => publish.keys.iter().map(|key| key.len() as u64).sum(),
+        Payload::Subscribe(Subscribe { start: Start::AfterEach(cursors), .. }) => {
+            cursors.iter().map(|cursor| cursor.position.offset.0 >> 8).sum()
+        }
+        Payload::Subscribed(subscribed) => subscribed.parts.iter().map(|part| part.count >> 8).sum(),
+        Payload::Delivery(_)
         | Payload::Heartbeat
         | Payload::WindowUpdate
         | Payload::Hello(_)
         | Payload::Welcome(_)
         | Payload::Subscribe(_)
-        | Payload::Subscribed(_)
         | Payload::Unsubscribe(_)
         | Payload::Gap(_)
         | Payload::Error(_)

@@ -15,8 +15,8 @@ mod values;
 
 use multibeam_wire::link::LinkFrameType;
 use multibeam_wire::{
-    CloseClass, CloseCode, Direction, ErrorCode, Features, FrameType, GapReason, GoAwayReason, HEADER_BYTES,
-    MAGIC, Seq, flow, limits,
+    CloseClass, CloseCode, Cursors, Direction, ErrorCode, Features, FrameType, GapReason, GoAwayReason,
+    HEADER_BYTES, MAGIC, Payload, Position, Seq, Start, Subscribe, SubscriptionId, flow, limits,
 };
 use notation::{Reader, hex, parse_hex};
 use std::collections::BTreeSet;
@@ -89,9 +89,11 @@ fn features() {
 
 #[test]
 fn error_codes() {
-    let row = |code: &ErrorCode| vec![(*code as u16).to_string(), code.label().to_owned()];
+    let row = |code: &ErrorCode| {
+        vec![(*code as u16).to_string(), code.label().to_owned(), code.sentence().to_owned()]
+    };
     let expected: Vec<_> = ErrorCode::ALL.iter().map(row).collect();
-    assert_eq!(table(&["code", "name"], "Error codes"), expected);
+    assert_eq!(table(&["code", "name", ""], "Error codes"), expected);
 }
 
 #[test]
@@ -105,10 +107,11 @@ fn close_codes() {
         CloseClass::Ours => "ours",
     };
     let row = |code: &CloseCode| {
-        vec![(*code as u16).to_string(), code.label().to_owned(), whose(code.class()).to_owned()]
+        let (label, sentence) = (code.label().to_owned(), code.sentence().to_owned());
+        vec![(*code as u16).to_string(), label, whose(code.class()).to_owned(), sentence]
     };
     let expected: Vec<_> = CloseCode::ALL.iter().map(row).collect();
-    assert_eq!(table(&["code", "name", "whose act"], "Close codes"), expected);
+    assert_eq!(table(&["code", "name", "whose act", ""], "Close codes"), expected);
 }
 
 #[test]
@@ -116,6 +119,42 @@ fn gap_reasons() {
     let row = |reason: &GapReason| vec![reason.number().to_string(), reason.label().to_owned()];
     let expected: Vec<_> = GapReason::ALL.iter().map(row).collect();
     assert_eq!(table(&["reason", "name"], "Deliveries and gaps"), expected);
+}
+
+#[test]
+fn starts() {
+    let row = |(start, name): (Start<'_>, &str)| {
+        let mut bytes = Vec::new();
+        let subscribe = Subscribe { subscription: SubscriptionId(1), topic: "", start };
+        Payload::Subscribe(subscribe).encode(Seq(0), Seq(0), 0, &mut bytes);
+        // Behind the subscription and the length of the topic.
+        vec![bytes[HEADER_BYTES + 2].to_string(), name.to_owned()]
+    };
+    let expected = [
+        (Start::New, "new"),
+        (Start::Last, "last"),
+        (Start::After(Position::default()), "behind a position"),
+        (Start::First, "first"),
+        (Start::AfterEach(Cursors::new(&[])), "behind a position in each partition"),
+    ];
+    assert_eq!(table(&["start", "name"], "Deliveries and gaps"), expected.map(row));
+}
+
+/// The numbers that the text says, other than in tables.
+#[test]
+fn numbers_in_the_text() {
+    let (window, keys) = (limits::DEDUP_WINDOW, limits::KEYS_MAX);
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let document = words(&document());
+    for text in [
+        format!("SUBSCRIBED for subscription {} after WELCOME", SubscriptionId::SYSTEM.0),
+        format!("remembers the last {window} numbers of a producer"),
+        format!("no more than {window} numbers without an answer at a time"),
+        format!("{window} publishes, or {} of {keys} keys", window / keys),
+        format!("is 1 to {} segments", limits::TOPIC_SEGMENTS_MAX),
+    ] {
+        assert!(document.contains(&text), "the document does not say {text:?}");
+    }
 }
 
 #[test]
@@ -130,8 +169,11 @@ fn limits() {
     let expected = [
         ("payload of a frame", limits::PAYLOAD_BYTES_MAX),
         ("body of a message", limits::BODY_BYTES_MAX),
-        ("topic name", limits::TOPIC_BYTES_MAX),
-        ("payload before WELCOME, towards the node", limits::HELLO_BYTES_MAX),
+        ("topic name, filter or template", limits::TOPIC_BYTES_MAX),
+        ("key", limits::KEY_BYTES_MAX),
+        ("keys in a publish (count)", limits::KEYS_MAX),
+        ("cursors in a SUBSCRIBE, parts in a SUBSCRIBED (count)", limits::PARTS_MAX),
+        ("payload of HELLO", limits::HELLO_BYTES_MAX),
         ("agent", limits::AGENT_BYTES_MAX),
         ("detail", limits::DETAIL_BYTES_MAX),
         ("address", limits::ADDRESS_BYTES_MAX),
@@ -212,6 +254,11 @@ fn examples_are_real_frames() {
     let expected: Vec<_> = FrameType::ALL.iter().map(|frame_type| frame_type.label()).collect();
     for label in expected.iter().chain(&["LINK_HELLO", "LINK_WELCOME"]) {
         assert!(labels.contains(label), "no example of a {label}");
+    }
+    let said: Vec<_> = examples.iter().flat_map(|example| &example.lines).collect();
+    let of_many = ["key=", "system_after=", "cursor=", "topic=\"alarm.*\""];
+    for field in of_many.iter().chain(&["ttl_ms=", "retry_of=", "receipt=", "skipped=yes", "gap=yes"]) {
+        assert!(said.iter().any(|line| line.contains(field)), "no example with {field}");
     }
     assert!(examples.iter().any(|example| example.stream.ends_with(" compact")), "no compact example");
 }

@@ -17,7 +17,8 @@ mod rendering;
 
 use multibeam_wire::link::LinkFrameType;
 use multibeam_wire::{
-    CloseClass, CloseCode, FrameType, Incompatible, Payload, Rejection, Seq, Step, WindowUnit, flow,
+    CloseClass, CloseCode, FrameType, GapReason, Incompatible, Payload, Rejection, Seq, Step, WindowUnit,
+    flow,
 };
 use notation::{Reader, hex, parse_hex};
 use std::collections::BTreeSet;
@@ -131,6 +132,40 @@ fn every_type_occurs_in_each_of_its_forms() {
     assert_eq!(labels("link ", false), LinkFrameType::ALL.iter().map(|t| t.label()).collect());
 }
 
+/// Fields and values that a frame of their type may do without.
+#[test]
+fn every_optional_field_and_every_listed_value_occurs() {
+    let lines: Vec<_> = goldens().iter().map(|golden| golden.expected).collect();
+    let reasons = GapReason::ALL.iter().map(|reason| format!("GAP reason={}", reason.label()));
+    let others = [
+        "DATA retry_of=",
+        "DATA ttl_ms=",
+        "DATA key=",
+        "DATA skipped=yes",
+        "DATA prev=40 topic=",
+        "HELLO system_after=",
+        "SUBSCRIBE start=new",
+        "SUBSCRIBE start=last",
+        "SUBSCRIBE start=first",
+        "SUBSCRIBE start=after ",
+        "SUBSCRIBE start=after each cursor=",
+        "SUBSCRIBED gap=yes",
+        "ACK receipt=",
+        "ERROR outcome=definite",
+        "ERROR outcome=unknown",
+        "GOAWAY try=",
+    ];
+    for wanted in reasons.chain(others.map(str::to_owned)) {
+        let (label, field) = wanted.split_once(' ').unwrap();
+        let has = |line: &&str| line.starts_with(&format!("{label} ")) && line.contains(field);
+        assert!(lines.iter().any(has), "no golden with {wanted}");
+    }
+    // One item is not yet a list.
+    for twice in ["key=", "cursor=", "channel=", "receipt=", "try="] {
+        assert!(lines.iter().any(|line| line.matches(twice).count() > 1), "no golden with two of {twice}");
+    }
+}
+
 #[test]
 fn every_rejection_occurs() {
     let goldens = goldens();
@@ -145,6 +180,7 @@ fn every_rejection_occurs() {
         CloseCode::HeartbeatTimeout,
         CloseCode::AckTimeout,
         CloseCode::StaleIncarnation,
+        CloseCode::TooSlow,
         CloseCode::WrongCluster,
         CloseCode::FeatureMissing,
     ];

@@ -235,10 +235,36 @@ fn each_type_refuses_payloads_that_break_its_rules() {
             b"\x00\x01\x01a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01",
         ),
         ("a topic of 256 bytes", FrameType::Data, ToNode, &[&b"\x00\x01\x80\x02"[..], &[b'a'; 300]].concat()),
+        ("a time to live cut short", FrameType::Data, ToNode, b"\x02\x01\x01a"),
+        ("a time to live of 33 bits", FrameType::Data, ToNode, b"\x02\x01\x01a\x80\x80\x80\x80\x10\x01x"),
+        ("keys that are none", FrameType::Data, ToNode, b"\x04\x01\x01*\x00\x00"),
+        ("fewer keys than said", FrameType::Data, ToNode, b"\x04\x01\x01*\x03\x01a\x00"),
+        ("a key that is no UTF-8", FrameType::Data, ToNode, b"\x04\x01\x01*\x01\x01\xff\x00"),
+        ("65 keys", FrameType::Data, ToNode, &[&b"\x04\x01\x01*\x41"[..], &[0; 65], &[0]].concat()),
+        (
+            "a key of 129 bytes",
+            FrameType::Data,
+            ToNode,
+            &[&b"\x04\x01\x01*\x01\x81\x01"[..], &[b'a'; 129], &[0]].concat(),
+        ),
+        (
+            "a key with a number beyond the last",
+            FrameType::Data,
+            ToNode,
+            b"\x04\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x01*\x02\x01a\x01b\x00",
+        ),
         ("a delivery at distance 0", FrameType::Data, ToClient, b"\x01\x00\x01\x05\x00\x00"),
         ("a delivery from before the first", FrameType::Data, ToClient, b"\x01\x00\x01\x05\x06\x00"),
         ("a channel of 33 bits", FrameType::Data, ToClient, b"\x80\x80\x80\x80\x10\x00\x01\x05\x01\x00"),
         ("a number in a long spelling", FrameType::Data, ToClient, b"\x81\x00\x00\x01\x05\x01\x00"),
+        ("a delivery without its topic", FrameType::Data, ToClient, b"\x01\x02\x01\x05\x01"),
+        ("a delivery of no UTF-8", FrameType::Data, ToClient, b"\x01\x02\x01\x05\x01\x01\xff\x00"),
+        (
+            "a delivery of a topic of 256 bytes",
+            FrameType::Data,
+            ToClient,
+            &[&b"\x01\x02\x01\x05\x01\x80\x02"[..], &[b'a'; 256], &[0]].concat(),
+        ),
         ("a receipt for nothing", FrameType::Ack, ToClient, b"\x01\x01\x00\x00\x01\x01\x01"),
         ("fewer receipts than said", FrameType::Ack, ToClient, b"\x02\x01\x01\x00\x01\x01\x01"),
         ("257 receipts", FrameType::Ack, ToClient, &[&b"\x81\x02"[..], &[1; 257 * 6]].concat()),
@@ -249,16 +275,81 @@ fn each_type_refuses_payloads_that_break_its_rules() {
             ToNode,
             &[&[0, 10][..], &[0; 16], &[65], &[b'a'; 65]].concat(),
         ),
+        ("flags without end", FrameType::Hello, ToNode, &[&[0, 10][..], &[0; 16], &[0, 0x80]].concat()),
+        (
+            "a system cursor cut short",
+            FrameType::Hello,
+            ToNode,
+            &[&[0, 10][..], &[0; 16], &[0, 1, 7]].concat(),
+        ),
         ("a unit of 8 B", FrameType::Welcome, ToClient, b"\x00\x03\x01\x01\x01\x01"),
         ("a unit of 64 KiB", FrameType::Welcome, ToClient, b"\x00\x10\x01\x01\x01\x01"),
-        ("a start of no kind", FrameType::Subscribe, ToNode, b"\x01\x01a\x03"),
+        ("a start of no kind", FrameType::Subscribe, ToNode, b"\x01\x01a\x05"),
         ("a cursor cut short", FrameType::Subscribe, ToNode, b"\x01\x01a\x02\x01"),
-        ("a head cut short", FrameType::Subscribed, ToClient, b"\x01\x01\x00\x01\x01\x01"),
+        ("cursors not counted", FrameType::Subscribe, ToNode, b"\x01\x01*\x04"),
+        ("fewer cursors than said", FrameType::Subscribe, ToNode, b"\x01\x01*\x04\x02\x00\x01\x05"),
+        (
+            "a partition of 33 bits",
+            FrameType::Subscribe,
+            ToNode,
+            b"\x01\x01*\x04\x01\x80\x80\x80\x80\x10\x01\x05",
+        ),
+        (
+            "two cursors of a partition",
+            FrameType::Subscribe,
+            ToNode,
+            b"\x01\x01*\x04\x02\x07\x01\x05\x07\x01\x06",
+        ),
+        ("cursors backwards", FrameType::Subscribe, ToNode, b"\x01\x01*\x04\x02\x07\x01\x05\x06\x01\x05"),
+        (
+            "257 cursors",
+            FrameType::Subscribe,
+            ToNode,
+            &[&b"\x01\x01*\x04"[..], &rising(257, b"", b"\x01\x05")].concat(),
+        ),
+        ("no parts", FrameType::Subscribed, ToClient, b"\x01\x00"),
+        ("a head cut short", FrameType::Subscribed, ToClient, b"\x01\x01\x05\x00\x00\x01\x01\x01"),
+        (
+            "a part without its count",
+            FrameType::Subscribed,
+            ToClient,
+            b"\x01\x01\x05\x00\x00\x01\x01\x01\x01",
+        ),
+        (
+            "fewer parts than said",
+            FrameType::Subscribed,
+            ToClient,
+            b"\x01\x02\x05\x00\x00\x01\x01\x01\x01\x00",
+        ),
+        (
+            "two parts of a partition",
+            FrameType::Subscribed,
+            ToClient,
+            b"\x01\x02\x05\x00\x00\x01\x01\x01\x01\x00\x06\x00\x00\x01\x01\x01\x01\x00",
+        ),
+        (
+            "parts backwards",
+            FrameType::Subscribed,
+            ToClient,
+            b"\x01\x02\x05\x02\x00\x01\x01\x01\x01\x00\x06\x01\x00\x01\x01\x01\x01\x00",
+        ),
+        (
+            "a part's channel of 33 bits",
+            FrameType::Subscribed,
+            ToClient,
+            b"\x01\x01\x80\x80\x80\x80\x10\x00\x00\x01\x01\x01\x01\x00",
+        ),
+        (
+            "257 parts",
+            FrameType::Subscribed,
+            ToClient,
+            &[&b"\x01"[..], &rising(257, b"\x05", b"\x00\x01\x01\x01\x01\x00")].concat(),
+        ),
         ("no subscription", FrameType::Unsubscribe, ToNode, b""),
         ("an empty gap", FrameType::Gap, ToClient, b"\x01\x01\x05\x01\x05\x01"),
         ("a gap backwards", FrameType::Gap, ToClient, b"\x01\x02\x01\x01\x05\x01"),
         ("a gap of no reason", FrameType::Gap, ToClient, b"\x01\x01\x05\x01\x06\x00"),
-        ("a gap of an unknown reason", FrameType::Gap, ToClient, b"\x01\x01\x05\x01\x06\x05"),
+        ("a gap of an unknown reason", FrameType::Gap, ToClient, b"\x01\x01\x05\x01\x06\x06"),
         ("an outcome of no kind", FrameType::Error, ToClient, b"\x01\x01\x02\x00"),
         ("a code of 17 bits", FrameType::Error, ToClient, b"\x01\x80\x80\x04\x00\x00"),
         ("nine addresses", FrameType::GoAway, ToClient, b"\x01\x00\x00\x09\0\0\0\0\0\0\0\0\0"),
@@ -283,17 +374,72 @@ fn each_type_refuses_payloads_that_break_its_rules() {
     }
 }
 
+/// A list and its count: items of partitions 0, 1, 2 and so on.
+fn rising(count: u16, before_partition: &[u8], behind_partition: &[u8]) -> Vec<u8> {
+    let varint = |n: u16| if n < 128 { vec![n as u8] } else { vec![n as u8 | 128, (n >> 7) as u8] };
+    let item = |partition| [before_partition, &varint(partition), behind_partition].concat();
+    varint(count).into_iter().chain((0..count).flat_map(item)).collect()
+}
+
+/// Lists as long as they may be, so that the refusals above are those of the one item more.
+#[test]
+fn lists_may_be_as_long_as_the_limits_say() {
+    use Direction::{ToClient, ToNode};
+    for (frame_type, direction, payload) in [
+        (FrameType::Data, ToNode, [&b"\x04\x01\x01*\x40"[..], &[0; 64], &[0]].concat()),
+        (FrameType::Subscribe, ToNode, [&b"\x01\x01*\x04"[..], &rising(256, b"", b"\x01\x05")].concat()),
+        (FrameType::Subscribe, ToNode, b"\x01\x01*\x04\x00".to_vec()),
+        (
+            FrameType::Subscribed,
+            ToClient,
+            [&b"\x01"[..], &rising(256, b"\x05", b"\x00\x01\x01\x01\x01\x00")].concat(),
+        ),
+    ] {
+        let len = payload.len() as u16;
+        let header = Header { frame_type, seq: Seq(1), ack_seq: Seq(0), window: 1, len };
+        let bytes = [&header.to_bytes()[..], &payload].concat();
+        let Ok(Step::Frame(frame, _)) = decoder(direction, false).step(&bytes) else { panic!("{bytes:?}") };
+        let mut again = Vec::new();
+        frame.payload.encode(Seq(1), Seq(0), 1, &mut again);
+        assert_eq!(again, bytes);
+    }
+}
+
 /// Bits that this version does not name are those of a later one.
 #[test]
 fn unknown_flags_are_ignored() {
     use Direction::{ToClient, ToNode};
+    let hello = &[&[0, 10][..], &[0; 16], &[0]].concat()[..];
     for (frame_type, direction, known, unknown) in [
-        (FrameType::Data, ToNode, &b"\x00\x01\x01a\x00"[..], &b"\xfe\x01\x01\x01a\x00"[..]),
-        (FrameType::Data, ToNode, b"\x01\x01\x01a\x07\x00", b"\xff\x01\x01\x01a\x07\x00"),
-        (FrameType::Data, ToClient, b"\x01\x00\x01\x05\x01\x00", b"\x01\xfe\x01\x01\x05\x01\x00"),
-        (FrameType::Data, ToClient, b"\x01\x01\x01\x05\x01\x00", b"\x01\xff\x01\x01\x05\x01\x00"),
-        (FrameType::Subscribed, ToClient, b"\x01\x05\x00\x01\x01\x01\x01", b"\x01\x05\x02\x01\x01\x01\x01"),
-        (FrameType::Subscribed, ToClient, b"\x01\x05\x01\x01\x01\x01\x01", b"\x01\x05\x03\x01\x01\x01\x01"),
+        (FrameType::Data, ToNode, &b"\x00\x01\x01a\x00"[..], &b"\xf8\x01\x01\x01a\x00"[..]),
+        (FrameType::Data, ToNode, b"\x01\x01\x01a\x07\x00", b"\xf9\x01\x01\x01a\x07\x00"),
+        (
+            FrameType::Data,
+            ToNode,
+            b"\x07\x01\x01*\x07\x08\x01\x01a\x00",
+            b"\xff\x01\x01\x01*\x07\x08\x01\x01a\x00",
+        ),
+        (FrameType::Data, ToClient, b"\x01\x00\x01\x05\x01\x00", b"\x01\xfc\x01\x01\x05\x01\x00"),
+        (FrameType::Data, ToClient, b"\x01\x03\x01\x05\x01\x01a\x00", b"\x01\xff\x01\x01\x05\x01\x01a\x00"),
+        (FrameType::Hello, ToNode, hello, &[hello, b"\xfe\x01"].concat()),
+        (
+            FrameType::Hello,
+            ToNode,
+            &[hello, b"\x01\x07\x08"].concat(),
+            &[hello, b"\xff\x01\x07\x08"].concat(),
+        ),
+        (
+            FrameType::Subscribed,
+            ToClient,
+            b"\x01\x01\x05\x00\x00\x01\x01\x01\x01\x00",
+            b"\x01\x01\x05\x00\x02\x01\x01\x01\x01\x00",
+        ),
+        (
+            FrameType::Subscribed,
+            ToClient,
+            b"\x01\x02\x05\x00\x01\x01\x01\x01\x01\x00\x06\x01\x00\x01\x01\x01\x01\x00",
+            b"\x01\x02\x05\x00\xff\x01\x01\x01\x01\x01\x00\x06\x01\xfe\x01\x01\x01\x01\x01\x00",
+        ),
     ] {
         let [known, unknown] = [known, unknown].map(|payload| {
             let header =

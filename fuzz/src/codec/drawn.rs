@@ -1,12 +1,13 @@
 //! Frames that a fuzzer's bytes describe: well-formed, with any numbers, texts and bodies.
 
 use multibeam_wire::limits::{
-    ADDRESS_BYTES_MAX, AGENT_BYTES_MAX, BODY_BYTES_MAX, DETAIL_BYTES_MAX, TOPIC_BYTES_MAX,
+    ADDRESS_BYTES_MAX, AGENT_BYTES_MAX, BODY_BYTES_MAX, DETAIL_BYTES_MAX, KEY_BYTES_MAX, TOPIC_BYTES_MAX,
 };
 use multibeam_wire::{
-    Addresses, Bye, ChannelId, Delivery, Direction, Features, FrameType, Gap, GapReason, Generation, GoAway,
-    Header, Hello, Offset, Outcome, Payload, Position, ProducerId, Publish, Receipt, Receipts, Refusal,
-    Reject, Seq, Start, Subscribe, Subscribed, SubscriptionId, Welcome, WindowUnit,
+    Addresses, Bye, ChannelId, Cursor, Cursors, Delivery, Direction, Features, FrameType, Gap, GapReason,
+    Generation, GoAway, Header, Hello, Keys, Offset, Outcome, Part, Parts, Payload, Position, ProducerId,
+    Publish, Receipt, Receipts, Refusal, Reject, Seq, Start, Subscribe, Subscribed, SubscriptionId, Welcome,
+    WindowUnit,
 };
 
 /// Items of a list at most; enough for a loop.
@@ -80,30 +81,40 @@ impl<'a> Bytes<'a> {
         Position::new(self.number(), self.number())
     }
 
+    /// A few items.
+    fn list<T>(&mut self, mut item: impl FnMut(&mut Self) -> T) -> Vec<T> {
+        (0..self.byte() % (ITEMS_MAX + 1)).map(|_| item(self)).collect()
+    }
+
+    /// A partition behind the last one; none behind the largest number.
+    fn partition_behind(&mut self, last: Option<u32>) -> Option<u32> {
+        let step = self.number_u32();
+        last.map_or(Some(step), |last| last.checked_add(step.max(1)))
+    }
+
     fn payload(&mut self, frame_type: FrameType, direction: Direction, each: impl FnOnce(&Payload<'_>)) {
         let to_node = direction == Direction::ToNode;
         let payload = match frame_type {
-            FrameType::Data if to_node => Payload::Publish(self.publish()),
+            FrameType::Data if to_node => return self.publish(each),
             FrameType::Data => Payload::Delivery(self.delivery()),
             FrameType::Heartbeat => Payload::Heartbeat,
             FrameType::Ack if to_node => Payload::ACK,
             FrameType::Ack => {
-                let receipts: Vec<_> = (0..self.byte() % (ITEMS_MAX + 1)).map(|_| self.receipt()).collect();
+                let receipts = self.list(Self::receipt);
                 return each(&Payload::Ack(Receipts::new(&receipts)));
             }
             FrameType::WindowUpdate => Payload::WindowUpdate,
             FrameType::Hello if to_node => Payload::Hello(self.hello()),
-            FrameType::Subscribe if to_node => Payload::Subscribe(self.subscribe()),
+            FrameType::Subscribe if to_node => return self.subscribe(each),
             FrameType::Unsubscribe if to_node => Payload::Unsubscribe(SubscriptionId(self.number_u32())),
             FrameType::Welcome if !to_node => Payload::Welcome(self.welcome()),
-            FrameType::Subscribed if !to_node => Payload::Subscribed(self.subscribed()),
+            FrameType::Subscribed if !to_node => return self.subscribed(each),
             FrameType::Gap if !to_node => Payload::Gap(self.gap()),
             FrameType::Error if !to_node => Payload::Error(self.refusal()),
             FrameType::GoAway if !to_node => {
                 let (reason, deadline_ms, retry_after_ms) =
                     (self.number() as u16, self.number_u32(), self.number_u32());
-                let addresses: Vec<_> =
-                    (0..self.byte() % (ITEMS_MAX + 1)).map(|_| self.text(ADDRESS_BYTES_MAX)).collect();
+                let addresses = self.list(|bytes| bytes.text(ADDRESS_BYTES_MAX));
                 let addresses = Addresses::new(&addresses);
                 return each(&Payload::GoAway(GoAway { reason, deadline_ms, retry_after_ms, addresses }));
             }
@@ -128,14 +139,16 @@ impl<'a> Bytes<'a> {
         each(&payload);
     }
 
-    fn publish(&mut self) -> Publish<'a> {
+    fn publish(&mut self, each: impl FnOnce(&Payload<'_>)) {
         let flags = self.byte();
-        Publish {
-            number: self.number(),
-            topic: self.text(TOPIC_BYTES_MAX),
-            retry_of: (flags & 1 != 0).then(|| Generation(self.number())),
-            body: self.body(),
-        }
+        let (number, topic) = (self.number(), self.text(TOPIC_BYTES_MAX));
+        let retry_of = (flags & 1 != 0).then(|| Generation(self.number()));
+        let ttl_ms = (flags & 2 != 0).then(|| self.number_u32());
+        let keys = if flags & 4 != 0 { self.list(|bytes| bytes.text(KEY_BYTES_MAX)) } else { Vec::new() };
+        // The last of its numbers is one, too.
+        let number = number.min(u64::MAX - (keys.len() as u64).saturating_sub(1));
+        let body = self.body();
+        each(&Payload::Publish(Publish { number, topic, keys: Keys::new(&keys), retry_of, ttl_ms, body }));
     }
 
     fn delivery(&mut self) -> Delivery<'a> {
@@ -143,7 +156,8 @@ impl<'a> Bytes<'a> {
         let (channel, mut position, back) = (ChannelId(self.number_u32()), self.position(), self.number());
         position.offset.0 = position.offset.0.max(1);
         let prev = Offset(position.offset.0 - back.clamp(1, position.offset.0));
-        Delivery { channel, position, prev, skipped: flags & 1 != 0, body: self.body() }
+        let topic = (flags & 2 != 0).then(|| self.text(TOPIC_BYTES_MAX));
+        Delivery { channel, position, prev, skipped: flags & 1 != 0, topic, body: self.body() }
     }
 
     fn receipt(&mut self) -> Receipt {
@@ -162,6 +176,7 @@ impl<'a> Bytes<'a> {
             window_unit_log2: self.number(),
             producer: ProducerId(u128::from(self.number()) << 64 | u128::from(self.number())),
             agent: self.text(AGENT_BYTES_MAX),
+            system_after: (self.byte() & 1 != 0).then(|| self.position()),
         }
     }
 
@@ -176,24 +191,54 @@ impl<'a> Bytes<'a> {
         }
     }
 
-    fn subscribe(&mut self) -> Subscribe<'a> {
-        Subscribe {
-            subscription: SubscriptionId(self.number_u32()),
-            topic: self.text(TOPIC_BYTES_MAX),
-            start: match self.byte() % 3 {
-                0 => Start::New,
-                1 => Start::Last,
-                _ => Start::After(self.position()),
-            },
-        }
+    fn subscribe(&mut self, each: impl FnOnce(&Payload<'_>)) {
+        let (subscription, topic) = (SubscriptionId(self.number_u32()), self.text(TOPIC_BYTES_MAX));
+        let cursors;
+        let start = match self.byte() % 5 {
+            0 => Start::New,
+            1 => Start::Last,
+            2 => Start::After(self.position()),
+            3 => Start::First,
+            _ => {
+                cursors = self.cursors();
+                Start::AfterEach(Cursors::new(&cursors))
+            }
+        };
+        each(&Payload::Subscribe(Subscribe { subscription, topic, start }));
     }
 
-    fn subscribed(&mut self) -> Subscribed {
-        Subscribed {
-            subscription: SubscriptionId(self.number_u32()),
+    fn cursors(&mut self) -> Vec<Cursor> {
+        let mut last = None;
+        let cursors = self.list(|bytes| {
+            let partition = bytes.partition_behind(last)?;
+            last = Some(partition);
+            Some(Cursor { partition, position: bytes.position() })
+        });
+        cursors.into_iter().flatten().collect()
+    }
+
+    /// One part at least.
+    fn subscribed(&mut self, each: impl FnOnce(&Payload<'_>)) {
+        let subscription = SubscriptionId(self.number_u32());
+        let first = self.number_u32();
+        let mut parts = vec![self.part(first)];
+        let mut last = Some(first);
+        let others = self.list(|bytes| {
+            let partition = bytes.partition_behind(last)?;
+            last = Some(partition);
+            Some(bytes.part(partition))
+        });
+        parts.extend(others.into_iter().flatten());
+        each(&Payload::Subscribed(Subscribed { subscription, parts: Parts::new(&parts) }));
+    }
+
+    fn part(&mut self, partition: u32) -> Part {
+        Part {
             channel: ChannelId(self.number_u32()),
+            partition,
             from: self.position(),
             head: self.position(),
+            count: self.number(),
             gap: self.byte() & 1 != 0,
         }
     }

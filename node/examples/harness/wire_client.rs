@@ -9,6 +9,7 @@ pub(crate) fn hello(window: u16, producer: u128, out: &mut Vec<u8>) {
         window_unit_log2: u64::from(WindowUnit::DEFAULT.log2()),
         producer: ProducerId(producer),
         agent: "example",
+        system_after: None,
     };
     Payload::Hello(hello).encode(Seq(0), Seq(0), window, out);
 }

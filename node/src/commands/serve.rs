@@ -64,7 +64,7 @@ pub(super) fn serve(args: ServeArgs) -> Result<(), String> {
 
 /// A connection is a descriptor, and the usual soft limit of 1,024 is meant for programs that
 /// use `select`.
-fn raise_descriptor_limit() {
+pub(super) fn raise_descriptor_limit() {
     let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
 }

@@ -1,10 +1,12 @@
 //! The configuration file: TOML.
 
+use super::classes::{ClassTable, class_set};
 use super::limits::LimitsFile;
 use super::{ConfigError, NodeConfig, SHARDS};
 use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The file. An absent key keeps its default.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -22,6 +24,8 @@ pub(super) struct ConfigFile {
     data_dir: Option<PathBuf>,
     /// Limits, each with a default.
     limits: LimitsFile,
+    /// Classes of topics, asked before the built-in ones.
+    class: Vec<ClassTable>,
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
@@ -32,34 +36,58 @@ fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAd
     text.parse().map(Some).map_err(|_| wrong())
 }
 
-/// Reads the file without looking at ranges.
-pub(super) fn read(path: &Path) -> Result<ConfigFile, ConfigError> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
-    toml::from_str(&text).map_err(|error| malformed(path, &text, &error))
+/// The text of a file, to say where in it something is wrong.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
 }
 
-fn malformed(path: &Path, text: &str, error: &toml::de::Error) -> ConfigError {
-    let at = error.span().map_or(0, |span| span.start.min(text.len()));
-    let before = &text.as_bytes()[..at];
-    let line = before.iter().filter(|&&byte| byte == b'\n').count() + 1;
-    let source = text.lines().nth(line - 1).unwrap_or_default();
-    let message = error.message().lines().collect::<Vec<_>>().join(", ");
-    let detail = match source.split_once('=').map(|(key, _)| key.trim()) {
-        Some(key) if !key.is_empty() && !message.contains(key) => format!("{key}: {message}"),
-        _ => message,
-    };
-    ConfigError::Malformed { path: path.to_owned(), line, detail }
+impl Source<'_> {
+    /// Line of the byte `at`, from 1.
+    pub(super) fn line(self, at: usize) -> usize {
+        let before = &self.text.as_bytes()[..at.min(self.text.len())];
+        before.iter().filter(|&&byte| byte == b'\n').count() + 1
+    }
+
+    /// What is wrong at the byte `at`.
+    pub(super) fn error(self, at: usize, detail: String) -> ConfigError {
+        ConfigError::Malformed { path: self.path.to_owned(), line: self.line(at), detail }
+    }
+
+    fn parse(self) -> Result<ConfigFile, ConfigError> {
+        toml::from_str(self.text).map_err(|error| self.malformed(&error))
+    }
+
+    fn malformed(self, error: &toml::de::Error) -> ConfigError {
+        let at = error.span().map_or(0, |span| span.start);
+        let line = self.text.lines().nth(self.line(at) - 1).unwrap_or_default();
+        let message = error.message().lines().collect::<Vec<_>>().join(", ");
+        let detail = match line.split_once('=').map(|(key, _)| key.trim()) {
+            None if line.trim() == "[class]" => "each class is a table [[class]], in two brackets".to_owned(),
+            Some(key) if !key.is_empty() && !message.contains(key) => format!("{key}: {message}"),
+            _ => message,
+        };
+        self.error(at, detail)
+    }
+}
+
+/// Reads the file and puts what it says into `config`.
+pub(super) fn apply(path: &Path, config: &mut NodeConfig) -> Result<(), ConfigError> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| ConfigError::Unreadable { path: path.to_owned(), error })?;
+    let source = Source { path, text: &text };
+    source.parse()?.apply(source, config)
 }
 
 impl ConfigFile {
-    pub(super) fn apply(self, path: &Path, config: &mut NodeConfig) -> Result<(), ConfigError> {
+    fn apply(self, source: Source<'_>, config: &mut NodeConfig) -> Result<(), ConfigError> {
         config.listen = self.listen.unwrap_or(config.listen);
         config.admin = self.admin.unwrap_or(config.admin);
         if let Some(shards) = self.shards {
             if !SHARDS.contains(&shards) {
                 return Err(ConfigError::OutOfRange {
-                    path: path.to_owned(),
+                    path: source.path.to_owned(),
                     key: "shards",
                     value: shards as u64,
                     low: *SHARDS.start() as u64,
@@ -69,19 +97,22 @@ impl ConfigFile {
             config.shards = shards;
         }
         config.data_dir = self.data_dir.unwrap_or_else(|| config.data_dir.clone());
-        self.limits.apply(path, config)
+        if !self.class.is_empty() {
+            config.shard.classes = Arc::new(class_set(&self.class, source)?);
+        }
+        self.limits.apply(source.path, config)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<NodeConfig, String> {
-        let path = Path::new("node.toml");
+    pub(in super::super) fn parse(text: &str) -> Result<NodeConfig, String> {
+        let source = Source { path: Path::new("node.toml"), text };
         let mut config = NodeConfig::with_data_dir("x".into());
-        let file: Result<ConfigFile, _> = toml::from_str(text).map_err(|error| malformed(path, text, &error));
-        file.and_then(|file| file.apply(path, &mut config)).map_err(|error| error.to_string())?;
+        let file = source.parse();
+        file.and_then(|file| file.apply(source, &mut config)).map_err(|error| error.to_string())?;
         Ok(config)
     }
 

@@ -29,7 +29,8 @@ impl Limit {
 }
 
 /// A number in the file and the type that the setting has.
-trait Setting {
+pub(super) trait Setting {
+    /// The largest value for what the type can't hold.
     fn from_number(number: u64) -> Self;
     fn number(&self) -> u64;
 }
@@ -51,6 +52,16 @@ impl Setting for usize {
 
     fn number(&self) -> u64 {
         *self as u64
+    }
+}
+
+impl Setting for u16 {
+    fn from_number(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+
+    fn number(&self) -> u64 {
+        u64::from(*self)
     }
 }
 
@@ -106,16 +117,16 @@ limits! {
     requests_in_flight_max: 1 to 256 => shard.requests_in_flight_max;
     /// Messages that one client may have unacknowledged.
     deliveries_in_flight_max: 2 to 1_048_576 => shard.deliveries_in_flight_max;
-    /// Subscriptions of one client.
-    subscriptions_max: 1 to 1_048_576 => shard.subscriptions_max;
+    /// Subscriptions of one client: one for a topic, one for each partition of a filter, and one for
+    /// the class that it has on connect.
+    subscriptions_max: 2 to 1_048_576 => shard.subscriptions_max;
     /// Topics that one shard holds; idle ones are forgotten first.
     topics_per_shard_max: 16 to 16_777_216 => shard.topics_max;
     /// Publishers that one partition remembers, to recognise what they send again.
     producers_per_partition_max: 16 to 1_048_576 => shard.producers_max;
-    /// Messages kept of a topic of no special class.
-    retain_messages_default: 1 to 65_536 => shard.retain_messages_default;
-    /// Messages kept of an `alarm` topic.
-    retain_messages_alarm: 1 to 65_536 => shard.retain_messages_alarm;
+    /// Bytes of stored messages that the node holds, their indexes included; beyond them the oldest
+    /// go first. Each shard has an equal part, of 1048576 at least.
+    messages_bytes_max: 1_048_576 to 1_099_511_627_776 => messages_bytes_max;
     /// Commands that one thread may have waiting at another.
     ring_commands: 1 to 65_536 => ring_commands;
     /// Answers that one thread may owe another.

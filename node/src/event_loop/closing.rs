@@ -11,21 +11,20 @@ impl<K: Kernel> Loop<K> {
     /// Moves a close under way on. True: the connection is gone.
     pub(super) fn advance_close(&mut self, slot: u32, now: Time) -> bool {
         let id = self.connections.id(slot);
-        let flushed = self.connections.slots[slot as usize].tail().is_empty();
+        let flushed = self.connections.tail(slot).is_empty();
         if let Some(code) = self.shard.closing(id) {
             let deadline = now + self.limits.linger;
             self.unpark(slot);
-            let connection = &mut self.connections.slots[slot as usize];
-            let closing = *connection.closing.get_or_insert(Closing { deadline, discarded: 0 });
             let said = flushed && self.shard.farewell_taken(id);
+            let Some(connection) = self.connections.at_mut(slot) else { return true };
+            let closing = *connection.closing_mut().get_or_insert(Closing { deadline, discarded: 0 });
             if said && !connection.flags.has(Flags::SHUT) {
                 connection.flags.set(Flags::SHUT);
-                if let Some(sock) = &self.connections.socks[slot as usize] {
+                if let Some(sock) = self.connections.sock(slot) {
                     self.kernel.shutdown(sock);
                 }
             }
-            let flags = self.connections.slots[slot as usize].flags;
-            let heard = flags.has(Flags::ENDED) || planted::on(Bug::NoLinger);
+            let heard = self.connections.flags(slot).has(Flags::ENDED) || planted::on(Bug::NoLinger);
             let overdue = now >= closing.deadline || closing.discarded >= self.limits.linger_bytes_max;
             if (said && heard) || overdue {
                 self.close(slot, CloseReason::Numbered(code), overdue);
@@ -41,7 +40,7 @@ impl<K: Kernel> Loop<K> {
     /// Closes at once. `overdue`: the peer had its time to take what was meant for it.
     pub(super) fn close(&mut self, slot: u32, reason: CloseReason, overdue: bool) {
         let id = self.connections.id(slot);
-        let left = !self.connections.slots[slot as usize].tail().is_empty() || self.shard.wants_to_send(id);
+        let left = !self.connections.tail(slot).is_empty() || self.shard.wants_to_send(id);
         assert!(!left || overdue || reason.may_lose_output(), "{} threw output away", reason.label());
         self.unpark(slot);
         self.closed[reason.index()] += 1;
@@ -66,11 +65,10 @@ impl<K: Kernel> Loop<K> {
                 self.stop_at = Some(now + self.limits.stop_deadline);
             }
             Some(at) if now >= at => {
-                for slot in 0..self.connections.slots.len() as u32 {
-                    if self.connections.slots[slot as usize].flags.has(Flags::OPEN) {
-                        let code = multibeam_wire::CloseCode::Shutdown;
-                        self.close(slot, CloseReason::Numbered(code), true);
-                    }
+                let open: Vec<u32> = self.connections.slots().collect();
+                for slot in open {
+                    let code = multibeam_wire::CloseCode::Shutdown;
+                    self.close(slot, CloseReason::Numbered(code), true);
                 }
             }
             Some(_) => {}

@@ -40,22 +40,21 @@ pub struct Sleeper {
 impl<K: Kernel> Loop<K> {
     /// The state of each open connection.
     pub fn asleep(&self) -> impl Iterator<Item = Asleep> + '_ {
-        let slots = 0..self.connections.slots.len() as u32;
-        slots.filter(|slot| self.connections.slots[*slot as usize].flags.has(Flags::OPEN)).map(|slot| {
-            let connection = &self.connections.slots[slot as usize];
+        self.connections.slots().filter_map(|slot| {
+            let connection = self.connections.at(slot)?;
             let id = self.connections.id(slot);
             let stalled = self.shard.stalled(id).is_some();
             let reads = !connection.flags.has(Flags::ENDED) && !stalled;
             let readable = connection.flags.has(Flags::READABLE);
-            Asleep {
+            Some(Asleep {
                 token: self.connections.token(slot),
                 awaits_read_edge: reads && !readable,
                 has_unread: reads && readable,
                 stalled,
                 has_output: !connection.tail().is_empty() || self.shard.wants_to_send(id),
-                send_retry: connection.retry_at,
+                send_retry: connection.retry_at(),
                 has_deadline: self.timers.is_set(slot),
-            }
+            })
         })
     }
 
@@ -72,6 +71,14 @@ impl<K: Kernel> Loop<K> {
                 .map(|to| usize::from(to.0))
                 .collect(),
         }
+    }
+
+    /// Checks everything that must hold between turns; slow.
+    ///
+    /// # Panics
+    /// When something does not.
+    pub fn check(&self) {
+        self.shard.check();
     }
 
     /// The kernel, to look at.

@@ -1,7 +1,7 @@
 //! Input: from sockets through one scratch area into sessions; partial frames are parked.
 
 use super::Loop;
-use super::connections::Flags;
+use super::connections::{Connection, Flags};
 use crate::close::CloseReason;
 use crate::kernel::{Errno, Kernel};
 use multibeam_proto::planted::{self, Bug};
@@ -25,7 +25,7 @@ impl<K: Kernel> Loop<K> {
         for _ in 0..self.readers.len() {
             let Some(slot) = self.readers.pop_front() else { break };
             // Without the flag the entry is that of a connection which had the slot before.
-            if self.connections.slots[slot as usize].flags.take(Flags::READ_QUEUED) {
+            if self.connections.at_mut(slot).is_some_and(|known| known.flags.take(Flags::READ_QUEUED)) {
                 self.read_one(slot, now);
             }
         }
@@ -37,14 +37,14 @@ impl<K: Kernel> Loop<K> {
             if self.shard.stalled(self.connections.id(slot)).is_some() {
                 break;
             }
-            if self.connections.slots[slot as usize].is_parked_whole() {
+            if self.connections.at(slot).is_some_and(Connection::is_parked_whole) {
                 self.hand_over(slot, 0, now);
-                if !self.connections.slots[slot as usize].flags.has(Flags::OPEN) {
+                if !self.connections.is_open(slot) {
                     return;
                 }
                 continue;
             }
-            let flags = self.connections.slots[slot as usize].flags;
+            let flags = self.connections.flags(slot);
             if !flags.has(Flags::READABLE) || flags.has(Flags::ENDED) {
                 break;
             }
@@ -59,7 +59,7 @@ impl<K: Kernel> Loop<K> {
                 Visit::More => {}
                 Visit::Over => break,
             }
-            if !self.connections.slots[slot as usize].flags.has(Flags::OPEN) {
+            if !self.connections.is_open(slot) {
                 return;
             }
         }
@@ -67,13 +67,15 @@ impl<K: Kernel> Loop<K> {
     }
 
     fn read_chunk(&mut self, slot: u32, budget: &mut usize, now: Time) -> Visit {
-        let parked = self.connections.slots[slot as usize].parked_len();
+        let parked = self.connections.at(slot).map_or(0, Connection::parked_len);
         let chunk = self.limits.read_chunk.min(*budget);
         // It fits: what is parked is less than a frame, or it would have been handed over.
         self.buffers.set_len(&mut self.scratch, parked + chunk);
-        let Some(sock) = &self.connections.socks[slot as usize] else { return Visit::Over };
-        let flags = &mut self.connections.slots[slot as usize].flags;
-        match self.kernel.read(sock, &mut self.buffers.bytes_mut(&mut self.scratch)[parked..]) {
+        let Some(sock) = self.connections.sock(slot) else { return Visit::Over };
+        let result = self.kernel.read(sock, &mut self.buffers.bytes_mut(&mut self.scratch)[parked..]);
+        let Some(connection) = self.connections.at_mut(slot) else { return Visit::Over };
+        let flags = &mut connection.flags;
+        match result {
             Ok(0) => {
                 flags.set(Flags::ENDED);
                 self.peer_ended(slot, now);
@@ -117,37 +119,44 @@ impl<K: Kernel> Loop<K> {
     /// Gives parked bytes and `count` fresh ones behind them to the session.
     fn hand_over(&mut self, slot: u32, count: usize, now: Time) {
         let id = self.connections.id(slot);
-        let connection = &mut self.connections.slots[slot as usize];
+        let Some(connection) = self.connections.at(slot) else { return };
         let parked = connection.parked_len();
-        if let Some(buffer) = &connection.parked {
+        if let Some(buffer) = connection.parked().and_then(|parked| parked.buffer.as_ref()) {
             self.buffers.copy(buffer, 0..parked, &mut self.scratch);
         }
         self.buffers.set_len(&mut self.scratch, parked + count);
         let received = self.shard.received(id, self.buffers.bytes(&self.scratch), now);
-        if let Some(closing) = &mut connection.closing {
+        if let Some(connection) = self.connections.at_mut(slot)
+            && connection.closing().is_some()
+            && let Some(closing) = connection.closing_mut()
+        {
             closing.discarded += count;
         }
-        connection.parked_needed = received.needed;
-        if !self.park(slot, received.used..parked + count) {
+        if !self.park(slot, received.used..parked + count, received.needed) {
             self.shard.close(id, CloseCode::MemoryMax);
         }
     }
 
     /// Keeps that part of the scratch area for the connection, and nothing else of it. False: there is
     /// no memory for it, and nothing is kept.
-    fn park(&mut self, slot: u32, rest: Range<usize>) -> bool {
-        let parked = &mut self.connections.slots[slot as usize].parked;
+    fn park(&mut self, slot: u32, rest: Range<usize>, needed: usize) -> bool {
+        let Some(connection) = self.connections.at_mut(slot) else { return true };
+        if rest.is_empty() && connection.parked_len() == 0 {
+            return true;
+        }
+        let parked = connection.parked_mut();
+        parked.needed = needed;
         let suits = |buffer| Some(self.buffers.capacity(buffer)) == bytes_reserved(rest.len());
         // An idle connection owns no buffer.
-        if rest.is_empty() || !parked.as_ref().is_some_and(suits) {
-            if let Some(buffer) = parked.take() {
+        if rest.is_empty() || !parked.buffer.as_ref().is_some_and(suits) {
+            if let Some(buffer) = parked.buffer.take() {
                 self.buffers.give(buffer);
             }
             if !rest.is_empty() {
-                *parked = self.buffers.take(rest.len());
+                parked.buffer = self.buffers.take(rest.len());
             }
         }
-        match parked {
+        match &mut parked.buffer {
             Some(buffer) => self.buffers.copy(&self.scratch, rest, buffer),
             None => return rest.is_empty(),
         }
@@ -156,7 +165,7 @@ impl<K: Kernel> Loop<K> {
 
     /// Throws away what is parked.
     pub(super) fn unpark(&mut self, slot: u32) {
-        if let Some(buffer) = self.connections.slots[slot as usize].parked.take() {
+        if let Some(buffer) = self.connections.at_mut(slot).and_then(Connection::unpark) {
             self.buffers.give(buffer);
         }
     }
@@ -170,7 +179,7 @@ impl<K: Kernel> Loop<K> {
         let id = self.connections.id(slot);
         self.unpark(slot);
         self.shard.peer_ended(id, now);
-        let output = !self.connections.slots[slot as usize].tail().is_empty() || self.shard.wants_to_send(id);
+        let output = !self.connections.tail(slot).is_empty() || self.shard.wants_to_send(id);
         if output {
             self.shard.stats().add(Stat::HalfClosed, 1);
         }

@@ -7,11 +7,12 @@ use crate::close::CloseReason;
 use crate::kernel::{Errno, Kernel, SEND_BATCH_MAX, Send};
 use multibeam_proto::planted::{self, Bug};
 use multibeam_proto::{Stat, Time};
+use smallvec::SmallVec;
 use std::io::IoSlice;
 
 impl<K: Kernel> Loop<K> {
     /// Makes bytes for those in the list, within the budgets of a turn.
-    pub(super) fn stage(&mut self) {
+    pub(super) fn stage(&mut self, now: Time) {
         while let Some(slot) = self.writers.pop_front() {
             if self.sends.len() >= self.limits.send_budget
                 || self.staged_bytes.len() >= self.limits.stage_bytes
@@ -20,22 +21,26 @@ impl<K: Kernel> Loop<K> {
                 self.shard.stats().add(Stat::SendCut, 1);
                 break;
             }
-            let flags = &mut self.connections.slots[slot as usize].flags;
             // Without the flag the entry is that of a connection which had the slot before.
-            let queued = flags.take(Flags::WRITE_QUEUED);
-            if !queued || !flags.has(Flags::WRITABLE) {
+            let Some(connection) = self.connections.at_mut(slot) else { continue };
+            let queued = connection.flags.take(Flags::WRITE_QUEUED);
+            if !queued || !connection.flags.has(Flags::WRITABLE) {
                 continue;
             }
-            let tail = self.connections.slots[slot as usize].tail().len();
+            let tail = connection.tail().len();
             let (bytes, frames) = (self.staged_bytes.len(), self.staged_frames.len());
+            let mut run = None;
             if tail < self.limits.send_bytes {
                 let room = self.limits.send_bytes - tail;
                 let id = self.connections.id(slot);
-                self.shard.stage(id, room, &mut self.staged_bytes, &mut self.staged_frames);
+                // A send has two buffers: a tail and what is copied, or that and a run.
+                let direct = tail == 0;
+                let (out, staged) = (&mut self.staged_bytes, &mut self.staged_frames);
+                run = self.shard.stage(id, room, direct, out, staged, now).run;
             }
-            if tail > 0 || self.staged_bytes.len() > bytes {
+            if tail > 0 || run.is_some() || self.staged_bytes.len() > bytes {
                 let (bytes, frames) = (bytes..self.staged_bytes.len(), frames..self.staged_frames.len());
-                self.sends.push(StagedSend { slot, bytes, frames });
+                self.sends.push(StagedSend { slot, bytes, run, frames });
             }
         }
     }
@@ -44,16 +49,21 @@ impl<K: Kernel> Loop<K> {
     pub(super) fn send(&mut self, now: Time) {
         let sends = std::mem::take(&mut self.sends);
         for batch in sends.chunks(SEND_BATCH_MAX) {
-            let mut entries: Vec<Send<'_, K::Sock>> = Vec::with_capacity(batch.len());
+            let mut entries: SmallVec<[Send<'_, K::Sock>; SEND_BATCH_MAX]> = SmallVec::new();
             for send in batch {
-                let slot = send.slot as usize;
-                let Some(sock) = &self.connections.socks[slot] else {
+                let Some(sock) = self.connections.sock(send.slot) else {
                     unreachable!("staged for a closed slot")
                 };
-                let tail = IoSlice::new(self.connections.slots[slot].tail());
-                let fresh = IoSlice::new(&self.staged_bytes[send.bytes.clone()]);
+                let tail = self.connections.tail(send.slot);
+                let fresh = &self.staged_bytes[send.bytes.clone()];
+                let run = send.run.as_ref().map(|run| self.shard.run_bytes(run));
+                debug_assert!(tail.is_empty() || run.is_none());
+                let bufs = match run {
+                    Some(run) => [IoSlice::new(fresh), IoSlice::new(run)],
+                    None => [IoSlice::new(tail), IoSlice::new(fresh)],
+                };
                 let token = self.connections.token(send.slot);
-                entries.push(Send { token, sock, bufs: [tail, fresh], done: None });
+                entries.push(Send { token, sock, bufs, done: None });
             }
             self.kernel.send(&mut entries);
             let mut done = [Err(Errno::Again); SEND_BATCH_MAX];
@@ -76,10 +86,11 @@ impl<K: Kernel> Loop<K> {
 
     fn sent(&mut self, send: &StagedSend, done: Result<usize, Errno>, now: Time) {
         let slot = send.slot;
-        let connection = &mut self.connections.slots[slot as usize];
+        let Some(connection) = self.connections.at_mut(slot) else { return };
         match done {
             Ok(count) => {
-                let total = connection.tail().len() + send.bytes.len();
+                let run = send.run.map_or(0, |run| run.bytes);
+                let total = connection.tail().len() + send.bytes.len() + run;
                 assert!(0 < count && count <= total, "the kernel took {count} of {total} bytes");
                 self.shard.stats().add(Stat::BytesOut, count as u64);
                 let count = if planted::on(Bug::ShortWriteWhole) { total } else { count };
@@ -98,7 +109,7 @@ impl<K: Kernel> Loop<K> {
             Err(Errno::OutOfBuffers) => {
                 connection.flags.clear(Flags::WRITABLE);
                 if !planted::on(Bug::NoBuffersWaitsForEdge) {
-                    connection.retry_at = Some(now + self.limits.send_retry);
+                    connection.set_retry_at(Some(now + self.limits.send_retry));
                 }
                 self.shard.stats().add(Stat::OutOfBuffers, 1);
             }
@@ -114,22 +125,24 @@ impl<K: Kernel> Loop<K> {
     /// The socket took `count` bytes: first of the tail, then of what was staged.
     fn advance(&mut self, send: &StagedSend, count: usize, now: Time) {
         let id = self.connections.id(send.slot);
-        let connection = &mut self.connections.slots[send.slot as usize];
+        let Some(connection) = self.connections.at_mut(send.slot) else { return };
         let of_tail = count.min(connection.tail().len());
-        connection.tail_at += of_tail;
+        connection.tail_taken(of_tail);
         if !connection.tail().is_empty() {
             return;
         }
-        connection.tail_at = 0;
         let taken = count - of_tail;
         let end = self.shard.commit(id, taken, &self.staged_frames[send.frames.clone()], now);
         if end > taken {
             let fresh = &self.staged_bytes[send.bytes.clone()];
-            connection.tail.clear();
-            connection.tail.extend_from_slice(&fresh[taken..end]);
-        } else {
-            // An idle connection owns no buffer.
-            connection.tail = Vec::new();
+            let run = send.run.as_ref().map_or(&[][..], |run| self.shard.run_bytes(run));
+            let mut owed = Vec::with_capacity(end - taken);
+            owed.extend_from_slice(fresh.get(taken..end.min(fresh.len())).unwrap_or_default());
+            let (from, to) = (taken.saturating_sub(fresh.len()), end.saturating_sub(fresh.len()));
+            owed.extend_from_slice(&run[from..to]);
+            if let Some(connection) = self.connections.at_mut(send.slot) {
+                connection.keep_tail(owed);
+            }
         }
     }
 }

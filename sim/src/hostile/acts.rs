@@ -1,7 +1,7 @@
 //! What each kind of hostile client does with its connection.
 
 use super::raw::{Got, Raw};
-use super::{churn, window};
+use super::{churn, lifeless, window};
 use crate::plan::HostileKind;
 use crate::random::Random;
 use multibeam_wire::{CloseCode, HEADER_BYTES, Payload, Publish, Seq};
@@ -32,7 +32,10 @@ pub(super) async fn act(raw: &mut Raw, kind: HostileKind, random: &mut Random) {
         HostileKind::GarbageAfterHello => garbage_after_hello(raw, random).await,
         HostileKind::HalfClose => half_close(raw, random).await,
         HostileKind::NeverReads => never_reads(raw, random).await,
-        HostileKind::TinyWindow => window::act(raw, random).await,
+        HostileKind::TinyWindow => window::tiny(raw, random).await,
+        HostileKind::ZeroWindow => window::zero(raw, random).await,
+        HostileKind::Mute => lifeless::mute(raw, random).await,
+        HostileKind::NeverAcks => lifeless::never_acks(raw, random).await,
         HostileKind::Churn => churn::act(raw, random).await,
     }
 }
@@ -97,7 +100,7 @@ async fn garbage_after_hello(raw: &mut Raw, random: &mut Random) {
 
 fn publish(raw: &mut Raw, random: &mut Random, body: &[u8]) -> Vec<u8> {
     let topic = random.pick(&["hostile.1", "hostile.2", "hostile.3"]);
-    raw.frame(&Payload::Publish(Publish { number: 1, topic, retry_of: None, body }), WIDE)
+    raw.frame(&Payload::Publish(Publish::new(1, topic, body)), WIDE)
 }
 
 /// A publish and the end of our half in one go: the answer must still come.

@@ -25,7 +25,7 @@ pub(super) async fn act(raw: &mut Raw, random: &mut Random) {
         );
         for _ in 0..random.range(0..=3) {
             number += 1;
-            let publish = Publish { number, topic, retry_of: None, body: topic.as_bytes() };
+            let publish = Publish::new(number, topic, topic.as_bytes());
             bytes.extend(raw.frame(&Payload::Publish(publish), WIDE));
         }
         if random.chance(50) && !pause(raw, &mut bytes, random).await {

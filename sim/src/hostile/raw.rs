@@ -1,6 +1,7 @@
 //! A client made of nothing but frames: it sends what it is told and checks what it gets.
 
 use crate::history::HostileEnd;
+use crate::lines::Line;
 use crate::plan::CLIENT_PORT;
 use crate::world::World;
 use multibeam_wire::{
@@ -40,12 +41,15 @@ pub(super) enum Got {
 pub(super) struct Raw {
     pub(super) world: Rc<World>,
     stream: TcpStream,
+    line: Line,
     inbound: Inbound,
     encoder: Encoder,
     /// Number of the last sequenced frame sent.
     pub(super) seq: Seq,
     /// Number of the last sequenced frame that came.
     pub(super) seen: Seq,
+    /// What comes is never acknowledged.
+    pub(super) acks_nothing: bool,
     /// What the node acknowledged.
     pub(super) acked: Seq,
     /// Topics by subscription, where each message's body is its topic.
@@ -65,11 +69,13 @@ impl Raw {
         Some(Self {
             world: Rc::clone(world),
             stream,
+            line: world.lines.open(format!("hostile {who}"), None),
             inbound: Inbound::new(Direction::ToClient),
             encoder: Encoder::new(),
             channels: BTreeMap::new(),
             seq: Seq(0),
             seen: Seq(0),
+            acks_nothing: false,
             acked: Seq(0),
             follows: BTreeMap::new(),
             lawless: false,
@@ -86,7 +92,8 @@ impl Raw {
         let deadline = Instant::now() + WRITE_MAX;
         for chunk in bytes.chunks(CHUNK) {
             match timeout_at(deadline, self.stream.write_all(chunk)).await {
-                Ok(Ok(())) => {}
+                Ok(Ok(())) if self.lawless => {}
+                Ok(Ok(())) => self.line.up(chunk),
                 Ok(Err(_)) | Err(_) => return false,
             }
         }
@@ -99,7 +106,8 @@ impl Raw {
             self.seq = self.seq.next();
         }
         let mut bytes = Vec::new();
-        self.encoder.encode(payload, self.seq, self.seen, window, &mut bytes);
+        let ack = if self.acks_nothing { Seq(0) } else { self.seen };
+        self.encoder.encode(payload, self.seq, ack, window, &mut bytes);
         bytes
     }
 
@@ -110,6 +118,7 @@ impl Raw {
             window_unit_log2: 4,
             producer: ProducerId(u128::from(producer)),
             agent: "hostile",
+            system_after: None,
         };
         self.frame(&Payload::Hello(hello), window)
     }
@@ -136,7 +145,12 @@ impl Raw {
             match timeout_at(deadline, self.stream.read(&mut buffer)).await {
                 Err(_) => return false,
                 Ok(Ok(0) | Err(_)) => self.end.closed = true,
-                Ok(Ok(count)) => self.take(&buffer[..count], &mut on),
+                Ok(Ok(count)) => {
+                    if !self.lawless {
+                        self.line.down(&buffer[..count]);
+                    }
+                    self.take(&buffer[..count], &mut on);
+                }
             }
         }
         true
@@ -158,7 +172,7 @@ impl Raw {
                         self.end.byes.push(bye.code);
                     }
                     if let Payload::Subscribed(told) = frame.payload {
-                        self.channels.insert(told.channel, told.subscription);
+                        self.channels.extend(told.parts.iter().map(|part| (part.channel, told.subscription)));
                     }
                     let compact = matches!(
                         frame.payload,

@@ -1,17 +1,19 @@
-//! P2, order: each subscription sees positions strictly increase; a position of a topic holds
-//! one message for ever; a producer's messages are stored in the order of their numbers. And
-//! nothing is delivered that nobody published, or that was certainly not stored.
+//! P2, order: each subscription sees positions strictly increase, a partition at a time; a position holds
+//! one message for ever; a producer's messages of a topic are stored in the order of their numbers, and
+//! where receipts say. Nothing is delivered that nobody published, that was certainly not stored, or that
+//! the subscription does not want.
 
-use crate::history::{End, Entry, Failure, PublishId, What};
+use crate::history::{End, Entry, Failure, Places, PublishId, What};
+use crate::plan::{Plan, Target};
 use multibeam_wire::Position;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 const ORACLE: &str = "P2";
 
 /// Judges a history.
 #[must_use]
-pub fn judge(history: &[Entry]) -> Vec<Failure> {
-    let mut judge = Judge::default();
+pub fn judge(plan: &Plan, history: &[Entry]) -> Vec<Failure> {
+    let mut judge = Judge::new(plan);
     for entry in history {
         if let Err(detail) = judge.entry(entry) {
             return vec![Failure::new(ORACLE, format!("at {} us: {detail}", entry.time_us))];
@@ -20,37 +22,72 @@ pub fn judge(history: &[Entry]) -> Vec<Failure> {
     judge.orders().err().map(|detail| Failure::new(ORACLE, detail)).into_iter().collect()
 }
 
-#[derive(Default)]
-struct Judge {
-    topic_of: BTreeMap<usize, usize>,
-    last: BTreeMap<usize, Position>,
-    invoked: BTreeMap<PublishId, usize>,
-    not_stored: BTreeMap<PublishId, ()>,
-    holds: BTreeMap<(usize, Position), PublishId>,
+struct Judge<'a> {
+    plan: &'a Plan,
+    target_of: BTreeMap<usize, Target>,
+    last: BTreeMap<usize, Places>,
+    invoked: BTreeMap<PublishId, Vec<usize>>,
+    not_stored: BTreeSet<PublishId>,
+    partition_of: BTreeMap<usize, u32>,
+    holds: BTreeMap<(u32, Position), (PublishId, usize)>,
+    /// Of publishes to many keys.
+    receipts: BTreeMap<PublishId, Vec<(u32, Position)>>,
 }
 
-impl Judge {
+impl<'a> Judge<'a> {
+    fn new(plan: &'a Plan) -> Self {
+        Self {
+            plan,
+            target_of: BTreeMap::new(),
+            last: BTreeMap::new(),
+            invoked: BTreeMap::new(),
+            not_stored: BTreeSet::new(),
+            partition_of: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            receipts: BTreeMap::new(),
+        }
+    }
+
     fn entry(&mut self, entry: &Entry) -> Result<(), String> {
         match &entry.what {
-            What::Invoke { publish, topic } => {
-                self.invoked.insert(*publish, *topic);
+            What::Invoke { publish, topics, .. } => {
+                self.invoked.insert(*publish, topics.clone());
             }
-            What::Ended { publish, end: End::NotStored } => {
-                self.not_stored.insert(*publish, ());
+            What::Ended { publish, end: End::NotStored, .. } => {
+                self.not_stored.insert(*publish);
             }
-            What::Subscribe { subscription, topic, .. } => {
-                self.topic_of.insert(*subscription, *topic);
+            What::Ended { publish, receipts, .. } => self.receipts(*publish, receipts)?,
+            What::Subscribe { subscription, target, after, .. } => {
+                self.target_of.insert(*subscription, target.clone());
+                self.last.insert(*subscription, after.clone().unwrap_or_default());
             }
             What::Subscribed { subscription, from } => {
-                self.last.entry(*subscription).or_insert(*from);
+                let last = self.last.entry(*subscription).or_default();
+                for (partition, position) in from {
+                    last.entry(*partition).or_insert(*position);
+                }
             }
-            What::Gap { subscription, to, .. } => self.advance(*subscription, *to, "a gap up to")?,
-            What::Delivered { subscription, position, publish } => {
-                self.advance(*subscription, *position, "a message at")?;
-                self.holds(*subscription, *position, *publish)?;
+            What::Gap { subscription, partition, to, .. } => {
+                self.advance(*subscription, *partition, *to, "a gap up to")?;
             }
-            What::Ended { .. }
-            | What::Refused { .. }
+            What::Delivered { subscription, topic, partition, position, publish } => {
+                self.advance(*subscription, *partition, *position, "a message at")?;
+                match (publish, topic) {
+                    (Some(publish), Some(topic)) => {
+                        self.wanted(*subscription, *topic)?;
+                        self.holds(*partition, *position, *publish, *topic)?;
+                    }
+                    // Who publishes there does not keep to the rules.
+                    (_, None) if matches!(self.target_of.get(subscription), Some(Target::Filter(_))) => {}
+                    (_, _) => {
+                        let who = format!("subscription {subscription} got at {position}");
+                        return Err(format!("{who} what nobody published there"));
+                    }
+                }
+            }
+            What::Refused { .. }
+            | What::Over { .. }
+            | What::Sent { .. }
             | What::Blamed { .. }
             | What::Killed { .. }
             | What::HostileEnd(_)
@@ -59,40 +96,77 @@ impl Judge {
         Ok(())
     }
 
-    fn advance(&mut self, subscription: usize, position: Position, what: &str) -> Result<(), String> {
-        match self.last.insert(subscription, position) {
-            Some(last) if last >= position => {
-                Err(format!("subscription {subscription} got {what} {position} behind {last}"))
+    fn advance(
+        &mut self,
+        subscription: usize,
+        partition: u32,
+        position: Position,
+        what: &str,
+    ) -> Result<(), String> {
+        match self.last.entry(subscription).or_default().insert(partition, position) {
+            Some(last) if last >= position => Err(format!(
+                "subscription {subscription} got {what} {position} of partition {partition} behind {last}"
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn wanted(&self, subscription: usize, topic: usize) -> Result<(), String> {
+        match self.target_of.get(&subscription) {
+            Some(target) if self.plan.wants(target, topic) => Ok(()),
+            target => {
+                Err(format!("subscription {subscription} to {target:?} got a message of topic {topic}"))
+            }
+        }
+    }
+
+    fn receipts(&mut self, publish: PublishId, receipts: &[(u32, Position)]) -> Result<(), String> {
+        let topics = self.invoked.get(&publish).cloned().unwrap_or_default();
+        if !receipts.is_empty() && receipts.len() != topics.len() {
+            return Err(format!("{publish:?} to {} topics has {} receipts", topics.len(), receipts.len()));
+        }
+        // Which receipt is which key's is not said.
+        if let ([topic], [(partition, position)]) = (topics.as_slice(), receipts) {
+            let class = self.plan.class_of(*topic) as u32;
+            return self.holds(class << 16 | partition, *position, publish, *topic);
+        }
+        self.receipts.insert(publish, receipts.to_vec());
+        Ok(())
+    }
+
+    fn holds(
+        &mut self,
+        partition: u32,
+        position: Position,
+        publish: PublishId,
+        topic: usize,
+    ) -> Result<(), String> {
+        if !self.invoked.get(&publish).is_some_and(|topics| topics.contains(&topic)) {
+            return Err(format!("{publish:?} came on topic {topic}, where it was not published"));
+        }
+        let class = self.plan.class(topic);
+        if partition >> 16 != self.plan.class_of(topic) as u32
+            || partition & 0xffff >= u32::from(class.partitions)
+            || *self.partition_of.entry(topic).or_insert(partition) != partition
+        {
+            return Err(format!("topic {topic}, a {}, is in partition {partition:#x}", class.pattern));
+        }
+        match self.holds.insert((partition, position), (publish, topic)) {
+            Some(other) if other != (publish, topic) => {
+                Err(format!("{position} of partition {partition} holds {other:?} and {:?}", (publish, topic)))
             }
             Some(_) | None => Ok(()),
         }
     }
 
-    fn holds(
-        &mut self,
-        subscription: usize,
-        position: Position,
-        publish: Option<PublishId>,
-    ) -> Result<(), String> {
-        let topic = self.topic_of.get(&subscription).copied().unwrap_or_default();
-        let Some(publish) = publish else {
-            return Err(format!("subscription {subscription} got at {position} what nobody published"));
-        };
-        if self.invoked.get(&publish) != Some(&topic) {
-            return Err(format!("{publish:?} came on topic {topic}, where it was not published"));
-        }
-        if let Some(other) = self.holds.insert((topic, position), publish)
-            && other != publish
-        {
-            return Err(format!("{position} of topic {topic} holds {other:?} and {publish:?}"));
-        }
-        Ok(())
-    }
-
     fn orders(&self) -> Result<(), String> {
         let mut last: BTreeMap<(usize, usize, usize), (u64, Position)> = BTreeMap::new();
-        for ((topic, position), publish) in &self.holds {
-            if self.not_stored.contains_key(publish) {
+        for ((_, position), (publish, topic)) in &self.holds {
+            let told = self.receipts.get(publish).filter(|receipts| !receipts.is_empty());
+            if told.is_some_and(|receipts| !receipts.iter().any(|(_, told)| told == position)) {
+                return Err(format!("{publish:?} stands at {position}, where none of its receipts is"));
+            }
+            if self.not_stored.contains(publish) {
                 return Err(format!("{publish:?} stands at {position}, though it was certainly not stored"));
             }
             let key = (*topic, publish.publisher, publish.process);
@@ -111,11 +185,11 @@ impl Judge {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::oracles::fixture::{delivered, gap, history, id, publishes, subscribe};
+    use crate::oracles::fixture::{self, at, delivered, gap, history, id, publishes, subscribe};
 
     fn fails(what: impl IntoIterator<Item = What>) -> bool {
-        !judge(&history(publishes(9).into_iter().chain(subscribe(0)).chain(subscribe(1)).chain(what)))
-            .is_empty()
+        let before = publishes(9).into_iter().chain(subscribe(0)).chain(subscribe(1));
+        !judge(&fixture::plan(), &history(before.chain(what))).is_empty()
     }
 
     #[test]
@@ -141,18 +215,28 @@ mod tests {
     }
 
     #[test]
-    fn nothing_comes_that_nobody_published() {
+    fn nothing_comes_that_nobody_published_or_wants() {
         assert!(fails([delivered(0, 1, 77)]));
-        assert!(fails([What::Delivered {
-            subscription: 0,
-            position: crate::oracles::fixture::at(1),
-            publish: None
-        }]));
+        let [subscribe, subscribed] = subscribe(2);
+        let What::Subscribe { subscription, after, first, .. } = subscribe else { unreachable!() };
+        let other = What::Subscribe { subscription, target: Target::Topic(1), after, first };
+        assert!(fails([other, subscribed, delivered(2, 1, 1)]));
     }
 
     #[test]
     fn what_is_certainly_not_stored_is_not() {
-        let refused = What::Ended { publish: id(3), end: End::NotStored };
+        let refused = What::Ended { publish: id(3), end: End::NotStored, receipts: Vec::new() };
         assert!(fails([refused, delivered(0, 1, 3)]));
+    }
+
+    #[test]
+    fn receipts_say_where_messages_stand() {
+        let stored = |offset| What::Ended {
+            publish: id(3),
+            end: End::Stored,
+            receipts: vec![(fixture::PARTITION & 0xffff, at(offset))],
+        };
+        assert!(!fails([stored(4), delivered(0, 4, 3)]));
+        assert!(fails([stored(4), delivered(0, 4, 5)]));
     }
 }

@@ -1,9 +1,11 @@
 //! From a seed to a plan. Each seed switches on a random part of what can go wrong: a uniform
 //! mix of everything would hide what only shows when little else happens.
 
+mod delivery;
+
 use super::{
-    ClientKnobs, FaultEvent, GOOD_HOSTS, HOSTILE_HOST, HostKnobs, HostileKind, HostilePlan, Network,
-    NodeKnobs, Plan, PublisherPlan, SubscriberPlan, Workload,
+    FaultEvent, HOSTILE_HOST, HostKnobs, HostileKind, HostilePlan, Network, NodeKnobs, OverflowPlan, Plan,
+    Workload,
 };
 use crate::random::Random;
 use multibeam_model::Fault;
@@ -14,27 +16,13 @@ const FAULTS_MS: u64 = 6_000;
 /// Nothing bad happens before: the first clients must have connected.
 const QUIET_MS: u64 = 600;
 
-/// Topics of all classes; a plan takes some of them.
-const TOPICS: &[&str] = &[
-    "alarm.fire",
-    "user.1.msg",
-    "user.42.msg",
-    "device.7.telem",
-    "sys.notice",
-    "chat.room.1",
-    "chat.room.2",
-    "a",
-    "prices.x.y.z",
-    "alarm.flood",
-];
-
 impl Plan {
     /// The plan of a seed.
     #[must_use]
     pub fn of(seed: u64) -> Self {
         let network = network(&mut Random::new(seed, "network"));
         let slow = network.latency_ms_max > 5;
-        let workload = workload(&mut Random::new(seed, "workload"), slow);
+        let workload = delivery::workload(&mut Random::new(seed, "workload"), slow);
         let clients = workload.publishers.len() + workload.subscribers.len();
         let node = node(&mut Random::new(seed, "node"), clients, slow);
         let hostile = hostile(&mut Random::new(seed, "hostile"));
@@ -81,8 +69,9 @@ fn node(random: &mut Random, clients: usize, slow: bool) -> NodeKnobs {
     let stage_bytes = bytes(&[2, 40, 1000, 1 << 20]);
     let deliveries_in_flight_max = random.pick(&[2, 2, 4, 16, 4096]);
     // Few in flight are few a round trip: a long history would take minutes to replay.
-    let retain: &[usize] = if slow || deliveries_in_flight_max <= 16 { &[2, 4, 8] } else { &[2, 4, 8, 32] };
-    NodeKnobs {
+    let retain: &[u32] =
+        if slow || deliveries_in_flight_max <= 16 { &[1, 2, 4, 8] } else { &[1, 2, 4, 8, 32] };
+    let mut knobs = NodeKnobs {
         shards: random.length(2..=3),
         ring_commands: random.pick(&[1, 1, 2, 4, 64, 1024]),
         ring_replies: random.pick(&[1, 1, 2, 4, 64, 1024]),
@@ -94,9 +83,9 @@ fn node(random: &mut Random, clients: usize, slow: bool) -> NodeKnobs {
         requests_in_flight_max: random.pick(&[1, 2, 4, 16, 256]),
         deliveries_in_flight_max,
         producers_max: random.pick(&[2, 4, 16, 4096]),
-        topics_max: random.pick(&[24, 1 << 20]),
-        retain_messages_default: random.pick(retain),
-        retain_messages_alarm: random.pick(retain),
+        topics_max: random.pick(&[96, 1 << 20]),
+        messages_bytes_max: random.pick(&[80_000, 1 << 30, 1 << 30]),
+        classes: delivery::classes(random, retain),
         command_batch: random.pick(&[1, 2, 16]),
         read_budget,
         read_chunk,
@@ -108,6 +97,25 @@ fn node(random: &mut Random, clients: usize, slow: bool) -> NodeKnobs {
         connections_max: random.pick(&[clients + 2, 1000, 1000]),
         refusals_max: random.pick(&[1, 4, 256]),
         linger_bytes_max: random.pick(&[16, 65_536, 65_536]),
+        parked_bytes_max: random.pick(&[2_500, 10_000, 1 << 28]),
+    };
+    spare_slow_clients(&mut knobs);
+    knobs
+}
+
+/// Where some class disconnects, a client that does its best must be able to keep up: with two messages in
+/// flight, and half a second until they are acknowledged, nobody would.
+fn spare_slow_clients(knobs: &mut NodeKnobs) {
+    let mut disconnects = false;
+    for class in knobs.classes.iter_mut().filter(|class| class.overflow == OverflowPlan::Disconnect) {
+        disconnects = true;
+        class.messages = class.messages.max(4);
+        class.bytes = class.bytes.max(8_192);
+        class.age_ms = class.age_ms.filter(|age_ms| *age_ms >= 4_000);
+    }
+    if disconnects {
+        knobs.deliveries_in_flight_max = knobs.deliveries_in_flight_max.max(64);
+        knobs.messages_bytes_max = 1 << 30;
     }
 }
 
@@ -145,58 +153,6 @@ fn kernel(random: &mut Random) -> Vec<(String, u16)> {
         chances.push((format!("{fault:?}"), chance));
     }
     chances
-}
-
-fn client(random: &mut Random, slow: bool) -> ClientKnobs {
-    let window_unit_log2 = random.pick(&[4, 4, 6, 10]);
-    let windows: &[u32] = if slow { &[1024, 4096, 262_144] } else { &[16, 64, 300, 2048, 262_144] };
-    ClientKnobs {
-        window_bytes: random.pick(windows),
-        window_unit_log2,
-        compact: random.pick(&[true, true, false]),
-        backoff_ms_min: random.range(5..=80),
-        backoff_ms_max: random.range(200..=800),
-        connect_timeout_ms: random.range(500..=1_500),
-        publish_deadline_ms: random.range(800..=4_000),
-        publish_in_flight_max: random.pick(&[1, 4, 16, 256]),
-    }
-}
-
-fn workload(random: &mut Random, slow: bool) -> Workload {
-    let count = random.length(3..=6);
-    let mut topics: Vec<String> = Vec::new();
-    while topics.len() < count {
-        let topic = random.pick(TOPICS);
-        if !topics.iter().any(|known| known == topic) {
-            topics.push(topic.to_owned());
-        }
-    }
-    let some = |random: &mut Random, most: usize| {
-        let mut chosen: Vec<usize> =
-            (0..random.length(1..=most)).map(|_| random.length(0..=count - 1)).collect();
-        chosen.sort_unstable();
-        chosen.dedup();
-        chosen
-    };
-    let publishers = (0..random.length(3..=5)).map(|index| PublisherPlan {
-        host: index % GOOD_HOSTS,
-        topics: if index == 0 { (0..count).collect() } else { some(random, 3) },
-        pause_ms: random.range(20..=120),
-        burst: random.pick(&[1, 2, 6, 12]),
-        body_bytes: random.pick(&[16, 40, 200, 900]),
-        client: client(random, slow),
-    });
-    let publishers = publishers.collect();
-    let subscribers = (0..random.length(4..=7)).map(|index| SubscriberPlan {
-        host: index % GOOD_HOSTS,
-        topics: if index < 2 { (0..count).collect() } else { some(random, 3) },
-        from_last: random.chance(30),
-        start_ms: if random.chance(70) { 0 } else { random.range(100..=3_000) },
-        handle_ms: random.pick(&[0, 0, 0, 2, 10]),
-        client: client(random, slow),
-    });
-    let subscribers = subscribers.collect();
-    Workload { topics, publishers, subscribers, short_percent: random.pick(&[0, 5, 30]) }
 }
 
 fn hostile(random: &mut Random) -> Vec<HostilePlan> {
@@ -243,7 +199,20 @@ fn faults(random: &mut Random, workload: &Workload) -> Vec<(u64, FaultEvent)> {
                 subscriber: random.length(0..=workload.subscribers.len() - 1),
                 for_ms: random.pick(&[300, 1_000, 2_500]),
             },
-            _ => FaultEvent::NoDescriptors { for_ms },
+            10 => FaultEvent::NoDescriptors { for_ms },
+            11 => FaultEvent::ClientsPowerLoss { host, for_ms: random.pick(&[800, 2_000, 4_000]) },
+            12 => FaultEvent::StopReading {
+                client: random.length(0..=clients - 1),
+                for_ms: random.pick(&[200, 1_000, 3_000]),
+            },
+            13 => FaultEvent::RestartSubscriber {
+                subscriber: random.length(0..=workload.subscribers.len() - 1),
+                politely: random.chance(50),
+            },
+            _ => FaultEvent::Flood {
+                publisher: random.length(0..=workload.publishers.len() - 1),
+                for_ms: random.pick(&[50, 200, 600]),
+            },
         };
         faults.push((random.range(QUIET_MS..=QUIET_MS + FAULTS_MS - 600), event));
     }

@@ -1,5 +1,6 @@
 //! The node's settings as a plan has them, and how they become the node's own.
 
+use super::classes::{ClassPlan, class_set};
 use multibeam::config::NodeConfig;
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -27,8 +28,8 @@ pub struct NodeKnobs {
     pub deliveries_in_flight_max: usize,
     pub producers_max: usize,
     pub topics_max: usize,
-    pub retain_messages_default: usize,
-    pub retain_messages_alarm: usize,
+    pub messages_bytes_max: usize,
+    pub classes: Vec<ClassPlan>,
     pub command_batch: usize,
     pub read_budget: usize,
     pub read_chunk: usize,
@@ -40,6 +41,7 @@ pub struct NodeKnobs {
     pub connections_max: usize,
     pub refusals_max: usize,
     pub linger_bytes_max: usize,
+    pub parked_bytes_max: usize,
 }
 
 impl NodeKnobs {
@@ -63,8 +65,8 @@ impl NodeKnobs {
         shard.deliveries_in_flight_max = self.deliveries_in_flight_max;
         shard.producers_max = self.producers_max;
         shard.topics_max = self.topics_max;
-        shard.retain_messages_default = self.retain_messages_default;
-        shard.retain_messages_alarm = self.retain_messages_alarm;
+        shard.messages_bytes_max = self.messages_bytes_max;
+        shard.classes = class_set(&self.classes);
         shard.command_batch = self.command_batch;
         let limits = &mut config.limits;
         limits.read_budget = self.read_budget;
@@ -77,6 +79,7 @@ impl NodeKnobs {
         limits.connections_max = self.connections_max;
         limits.refusals_max = self.refusals_max;
         limits.linger_bytes_max = self.linger_bytes_max;
+        limits.parked_bytes_max = self.parked_bytes_max;
         config
     }
 }

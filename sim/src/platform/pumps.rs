@@ -5,6 +5,7 @@
 //! input with a reset.
 
 use super::NodeRun;
+use crate::history::What;
 use crate::random::Random;
 use crate::world::World;
 use multibeam_model::sockets::{SocketId, Sockets};
@@ -41,6 +42,7 @@ impl Acceptor {
                 continue;
             };
             number += 1;
+            self.run.peers.borrow_mut().open(number, &sockets, id, self.world.time_us());
             let (input, output) = (Rc::new(Notify::new()), Rc::new(Notify::new()));
             let wake = (Rc::clone(&input), Rc::clone(&output));
             sockets.borrow_mut().on_change(id, move || {
@@ -62,7 +64,9 @@ impl Acceptor {
             let count = Count::new(&self.world, peer);
             tokio::task::spawn_local(inward.inward(read));
             tokio::task::spawn_local(async move {
+                let run = Rc::clone(&outward.run);
                 outward.outward(write).await;
+                run.peers.borrow_mut().close(number);
                 drop(count);
             });
         }
@@ -139,11 +143,13 @@ impl Pump {
             match read {
                 Ok(0) => {
                     self.note("in end", &[]);
+                    self.run.peers.borrow_mut().end(self.number);
                     self.sockets.borrow_mut().end(self.id);
                     return;
                 }
                 Ok(count) => {
                     self.note("in", &buffer[..count]);
+                    self.run.peers.borrow_mut().up(self.number, &buffer[..count], self.world.time_us());
                     let taken = self.sockets.borrow_mut().push(self.id, &buffer[..count]);
                     assert_eq!(taken, count, "the model took less than it had room for");
                 }
@@ -171,16 +177,29 @@ impl Pump {
                     let _ = write.shutdown().await;
                     return self.linger(write).await;
                 }
+                self.run.peers.borrow_mut().dry(self.number, self.world.time_us());
                 self.change.notified().await;
                 continue;
             }
             self.note("out", &bytes);
+            self.look(&bytes);
             if !self.write(&mut write, &bytes).await {
                 self.note("out reset", &[]);
                 self.sockets.borrow_mut().reset(self.id);
                 return;
             }
             *self.run.pumped.borrow_mut().entry(self.number).or_default() += bytes.len() as u64;
+        }
+    }
+
+    /// What the node says to the peer.
+    fn look(&self, bytes: &[u8]) {
+        let (now_us, knobs) = (self.world.time_us(), &self.world.plan.node);
+        let messages = self.run.peers.borrow_mut().down(self.number, bytes, knobs, now_us);
+        for (publish, after_us) in messages {
+            if self.world.mortal.borrow().contains(&publish) {
+                self.world.record(What::Sent { publish, after_us });
+            }
         }
     }
 

@@ -24,6 +24,8 @@ enum Undo {
     Node,
     PowerLoss,
     Clients(usize),
+    ClientsPower(usize),
+    Hearing(usize),
     Descriptors,
 }
 
@@ -142,7 +144,27 @@ impl Faults {
             }
             FaultEvent::BounceNode => self.kill_node(sim, now_ms, Undo::Node),
             FaultEvent::StopNode { for_ms } => self.stop_node(sim, for_ms),
-            FaultEvent::KillClients { host, for_ms } => self.kill_clients(sim, host, now_ms + for_ms),
+            FaultEvent::KillClients { host, for_ms } => {
+                self.kill_clients(sim, host, now_ms + for_ms, Undo::Clients(host))
+            }
+            FaultEvent::ClientsPowerLoss { host, for_ms } => {
+                if self.down[host] {
+                    return false;
+                }
+                sim.partition(NODE, CLIENTS[host]);
+                self.kill_clients(sim, host, now_ms + for_ms, Undo::ClientsPower(host))
+            }
+            FaultEvent::StopReading { client, for_ms } => {
+                self.later(now_ms + for_ms, Undo::Hearing(client));
+                self.world.kills.get(client).is_some_and(|kill| kill.deafen(true))
+            }
+            FaultEvent::RestartSubscriber { subscriber, politely } => {
+                self.world.restarts.get(subscriber).is_some_and(|restart| restart.ask(politely))
+            }
+            FaultEvent::Flood { publisher, for_ms } => {
+                self.world.flood_until_us.borrow_mut()[publisher] = (now_ms + for_ms) * 1000;
+                !self.down[self.world.plan.workload.publishers[publisher].host]
+            }
             FaultEvent::Cut { client } => {
                 self.world.kills.get(client).is_some_and(crate::workload::connector::Kill::cut)
             }
@@ -178,6 +200,9 @@ impl Faults {
         let hit = self.any_connected(sim);
         self.node_down = true;
         self.world.disturb();
+        if let Some(run) = self.world.node_run() {
+            run.killed.set(true);
+        }
         sim.crash(NODE);
         self.later(until_ms, undo);
         hit
@@ -194,7 +219,7 @@ impl Faults {
         self.any_connected(sim)
     }
 
-    fn kill_clients(&mut self, sim: &mut Sim<'_>, host: usize, until_ms: u64) -> bool {
+    fn kill_clients(&mut self, sim: &mut Sim<'_>, host: usize, until_ms: u64, undo: Undo) -> bool {
         if std::mem::replace(&mut self.down[host], true) {
             return false;
         }
@@ -207,7 +232,7 @@ impl Faults {
         let publishers = &self.world.plan.workload.publishers;
         self.world.open.borrow_mut().retain(|publish| publishers[publish.publisher].host != host);
         self.world.record(What::Killed { host });
-        self.later(until_ms, Undo::Clients(host));
+        self.later(until_ms, undo);
         hit
     }
 
@@ -239,6 +264,14 @@ impl Faults {
             Undo::Clients(host) => {
                 self.down[host] = false;
                 sim.bounce(CLIENTS[host]);
+            }
+            Undo::ClientsPower(host) => {
+                self.down[host] = false;
+                sim.repair(NODE, CLIENTS[host]);
+                sim.bounce(CLIENTS[host]);
+            }
+            Undo::Hearing(client) => {
+                self.world.kills.get(client).map(|kill| kill.deafen(false));
             }
             Undo::Descriptors => {
                 self.world.disturbed.set(self.world.disturbed.get() - 1);

@@ -12,6 +12,9 @@ pub(super) async fn watch(world: Rc<World>, client: Client, index: usize) {
     let mut seen = client.status();
     loop {
         seen = client.status_after(seen.version).await;
+        if seen.state == State::Closed {
+            return;
+        }
         if let (State::Waiting, Some(error)) = (seen.state, &seen.last_error)
             && is_blame(error)
         {
@@ -26,7 +29,13 @@ fn is_blame(error: &ConnectionError) -> bool {
     }
     let ConnectionError::Bye { number, .. } = error else { return false };
     // Who was late is not to blame here: the network is slow, and clients are.
-    let late = [CloseCode::HelloTimeout, CloseCode::HeartbeatTimeout, CloseCode::AckTimeout];
+    let late = [
+        CloseCode::HelloTimeout,
+        CloseCode::HeartbeatTimeout,
+        CloseCode::AckTimeout,
+        // Only a class says so, and the plan has such classes.
+        CloseCode::TooSlow,
+    ];
     !late.iter().any(|code| *code as u16 == *number)
         && match error.close_class() {
             None | Some(CloseClass::Malformed | CloseClass::Incompatible | CloseClass::Misbehaved) => true,

@@ -1,6 +1,7 @@
 //! How simulated clients connect: over streams that read and write in small pieces, break when
 //! they are told to, and take their time to fail.
 
+use crate::lines::{Line, Lines};
 use crate::plan::{CLIENT_PORT, Plan};
 use crate::random::Random;
 use multibeam_client::Connector;
@@ -21,7 +22,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Breaks the connections of one client.
+/// Breaks the connections of one client, or makes it stop reading them.
 #[derive(Clone, Debug, Default)]
 pub struct Kill(Arc<Mutex<Killed>>);
 
@@ -29,6 +30,8 @@ pub struct Kill(Arc<Mutex<Killed>>);
 struct Killed {
     cuts: u64,
     live: usize,
+    /// What comes stays in the network.
+    deaf: bool,
     wakers: Vec<Waker>,
 }
 
@@ -37,6 +40,14 @@ impl Kill {
     pub fn cut(&self) -> bool {
         let mut killed = lock(&self.0);
         killed.cuts += 1;
+        killed.wakers.drain(..).for_each(Waker::wake);
+        killed.live > 0
+    }
+
+    /// Stops reading, or goes on with it. True if something is open.
+    pub fn deafen(&self, deaf: bool) -> bool {
+        let mut killed = lock(&self.0);
+        killed.deaf = deaf;
         killed.wakers.drain(..).for_each(Waker::wake);
         killed.live > 0
     }
@@ -91,11 +102,23 @@ impl Streams {
     }
 }
 
+/// Where the frames of a client are looked at.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    /// All lines of the run.
+    pub lines: Lines,
+    /// What the client is called there.
+    pub who: String,
+    /// How long it waits for an answer to HELLO.
+    pub handshake_ms: u64,
+}
+
 /// Connects one client to the simulated node.
 #[derive(Debug)]
 pub struct SimConnector {
     kill: Kill,
     streams: Streams,
+    watch: Watch,
     permits: Arc<Semaphore>,
     random: Mutex<Random>,
     refusal: Duration,
@@ -106,10 +129,18 @@ pub struct SimConnector {
 impl SimConnector {
     /// A connector of a client that `kill` can cut off.
     #[must_use]
-    pub fn new(plan: &Plan, kill: Kill, streams: Streams, permits: Arc<Semaphore>, random: Random) -> Self {
+    pub fn new(
+        plan: &Plan,
+        kill: Kill,
+        streams: Streams,
+        watch: Watch,
+        permits: Arc<Semaphore>,
+        random: Random,
+    ) -> Self {
         Self {
             kill,
             streams,
+            watch,
             permits,
             random: Mutex::new(random),
             refusal: Duration::from_millis(plan.network.refusal_ms),
@@ -131,7 +162,9 @@ impl Connector for SimConnector {
                 killed.live += 1;
                 let (kill, cuts) = (self.kill.clone(), killed.cuts);
                 let (number, stream) = self.streams.keep(stream);
+                let Watch { lines, who, handshake_ms } = &self.watch;
                 Ok(CutStream {
+                    line: lines.open(who.clone(), Some(*handshake_ms)),
                     number,
                     stream,
                     streams: self.streams.clone(),
@@ -154,6 +187,7 @@ impl Connector for SimConnector {
 /// A stream in small pieces that can be cut.
 #[derive(Debug)]
 pub struct CutStream {
+    line: Line,
     number: u64,
     stream: Arc<Mutex<Option<TcpStream>>>,
     streams: Streams,
@@ -165,7 +199,8 @@ pub struct CutStream {
 }
 
 impl CutStream {
-    fn check(&self, context: &Context<'_>) -> io::Result<()> {
+    /// Whether it may read.
+    fn check(&self, context: &Context<'_>) -> io::Result<bool> {
         let mut killed = lock(&self.kill.0);
         if killed.cuts != self.cuts {
             return Err(io::ErrorKind::ConnectionReset.into());
@@ -173,7 +208,7 @@ impl CutStream {
         if !killed.wakers.iter().any(|waker| waker.will_wake(context.waker())) {
             killed.wakers.push(context.waker().clone());
         }
-        Ok(())
+        Ok(!killed.deaf)
     }
 }
 
@@ -200,15 +235,21 @@ impl AsyncRead for CutStream {
         context: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.check(context)?;
+        if !self.check(context)? {
+            return Poll::Pending;
+        }
         let percent = self.short_percent;
+        let before = buf.filled().len();
         if !self.random.chance(percent) {
-            return self.with(|stream| stream.poll_read(context, buf));
+            let read = self.with(|stream| stream.poll_read(context, buf));
+            self.line.down(&buf.filled()[before..]);
+            return read;
         }
         let mut bytes = [0; SHORT_MAX];
         let most = self.random.length(1..=SHORT_MAX).min(buf.remaining());
         let mut short = ReadBuf::new(&mut bytes[..most]);
         let read = self.with(|stream| stream.poll_read(context, &mut short));
+        self.line.down(short.filled());
         buf.put_slice(short.filled());
         read
     }
@@ -225,7 +266,11 @@ impl AsyncWrite for CutStream {
         let most =
             if self.random.chance(percent) { self.random.length(1..=SHORT_MAX) } else { self.write_bytes };
         let most = most.min(buf.len());
-        self.with(|stream| stream.poll_write(context, &buf[..most]))
+        let written = self.with(|stream| stream.poll_write(context, &buf[..most]));
+        if let Poll::Ready(Ok(count)) = written {
+            self.line.up(&buf[..count]);
+        }
+        written
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -5,6 +5,7 @@
 //!       done   │    in flight    │  as far as window and request limit allow
 //! ```
 
+use super::Ticket;
 use multibeam_wire::limits::REQUESTS_IN_FLIGHT_MAX;
 use multibeam_wire::{Misbehaved, Seq, SubscriptionId, WindowUnit, flow};
 use std::collections::VecDeque;
@@ -12,8 +13,7 @@ use std::collections::VecDeque;
 /// What a numbered frame asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Request {
-    /// A publish, by the producer's number.
-    Publish(u64),
+    Publish(Ticket),
     Subscribe(SubscriptionId),
     Unsubscribe,
 }

@@ -9,7 +9,7 @@ use multibeam_proto::Time;
 use multibeam_wire::{
     Bye, ChannelId, CloseCode, Direction, Encoder, ErrorCode, Features, Frame, FrameType, Gap, Generation,
     Hello, Inbound, Offset, Outcome, Payload, Position, ProducerId, Publish, Seq, Start, Subscribe,
-    SubscriptionId, WindowUnit,
+    Subscribed, SubscriptionId, WindowUnit,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -47,7 +47,7 @@ struct Pending {
 #[derive(Debug)]
 struct Subscription {
     topic: usize,
-    start: Start,
+    start: Start<'static>,
     /// The last position told, by SUBSCRIBED, a delivery or a gap.
     cursor: Option<Position>,
     /// On this connection, SUBSCRIBED has come.
@@ -141,6 +141,7 @@ impl Client {
             window_unit_log2: u64::from(UNIT.log2()),
             producer: ProducerId(u128::from(self.id)),
             agent: "script",
+            system_after: None,
         };
         self.say(&Payload::Hello(hello));
         let mut again: Vec<_> = self
@@ -186,7 +187,7 @@ impl Client {
         connection.ack_owed = false;
     }
 
-    pub(super) fn subscribe(&mut self, topic: usize, start: Start) {
+    pub(super) fn subscribe(&mut self, topic: usize, start: Start<'static>) {
         if self.subscriptions.len() >= TOPICS.len() || self.connection.is_none() {
             return;
         }
@@ -220,10 +221,8 @@ impl Client {
             let id = MessageId { client: self.id, number: pending.number };
             let body = id.body(pending.topic, pending.bytes);
             let publish = Publish {
-                number: pending.number,
-                topic: TOPICS[pending.topic],
                 retry_of: pending.sent_in,
-                body: &body,
+                ..Publish::new(pending.number, TOPICS[pending.topic], &body)
             };
             let mut probe = Vec::new();
             let bytes = Payload::Publish(publish).encode(Seq(0), Seq(0), 0, &mut probe) as u32;
@@ -332,8 +331,11 @@ impl Client {
                 }
             }
             Payload::Error(refusal) => self.refused(refusal.ref_seq, refusal.code, refusal.outcome)?,
+            // Nobody publishes to the system's topics here.
+            Payload::Subscribed(Subscribed { subscription: SubscriptionId::SYSTEM, .. }) => {}
             Payload::Subscribed(subscribed) => {
-                let from = subscribed.from;
+                let Some(part) = subscribed.parts.iter().next() else { unreachable!("decoded with a part") };
+                let from = part.from;
                 let Some(subscription) = self.subscriptions.get_mut(&subscribed.subscription) else {
                     return Err("SUBSCRIBED for a subscription that nobody asked for".to_owned());
                 };
@@ -342,9 +344,9 @@ impl Client {
                 }
                 subscription.cursor = Some(from);
                 subscription.live = true;
-                let known = connection.channels.insert(subscribed.channel, subscribed.subscription);
+                let known = connection.channels.insert(part.channel, subscribed.subscription);
                 if known.is_some_and(|other| other != subscribed.subscription) {
-                    return Err(format!("{:?} is the channel of two subscriptions", subscribed.channel));
+                    return Err(format!("{:?} is the channel of two subscriptions", part.channel));
                 }
             }
             Payload::Gap(gap) => self.gap(gap)?,

@@ -8,13 +8,11 @@ use crate::chooser::Chooser;
 use crate::invariants::check_sleep;
 use crate::post::{ModelMail, Post};
 use crate::sockets::{Caps, Sockets};
-use crate::{ModelIo, ModelKernel};
+use crate::{ModelIo, ModelKernel, classes_keeping};
 use multibeam::event_loop::{Loop, LoopLimits, Next};
 use multibeam::kernel::Mail;
 use multibeam::metrics::ShardMetrics;
-use multibeam_proto::{
-    Command, ConnectionId, PartitionId, Shard, ShardConfig, ShardId, ShardSetup, Stat, Time,
-};
+use multibeam_proto::{Command, ConnectionId, Shard, ShardConfig, ShardId, ShardSetup, Stat, Time};
 use multibeam_wire::{Generation, Start};
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -73,8 +71,8 @@ impl World {
             requests_in_flight_max: [256, 1, 2][pick(3)],
             deliveries_in_flight_max: [4096, 2][pick(2)],
             topics_max: [16, 3][pick(2)],
-            retain_messages_default: [64, 1, 2][pick(3)],
-            retain_messages_alarm: [64, 2][pick(2)],
+            classes: classes_keeping([64, 1, 2][pick(3)]),
+            messages_bytes_max: [1 << 20, 40_000][pick(2)],
             producers_max: 16,
             ring_replies: [64, 1, 2][pick(3)],
             command_batch: [16, 1][pick(2)],
@@ -304,7 +302,8 @@ impl World {
             let (shard, token) = (connection.shard, token);
             client.got(&bytes, &mut self.truth)?;
             for (seq, topic) in client.fresh_acks.drain(..) {
-                let home = usize::from(PartitionId::of(TOPICS[topic]).home(self.threads.len() as u16).0);
+                let partition = self.config.classes.partition_of(TOPICS[topic]);
+                let home = usize::from(self.config.classes.home(partition, self.threads.len() as u16).0);
                 let Some(token) = token else { continue };
                 let id = ConnectionId { slot: token.slot(), generation: token.generation() };
                 if home != shard && !self.runtime.post().borrow().answered(shard, id, seq) {

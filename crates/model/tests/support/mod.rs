@@ -11,7 +11,7 @@ use multibeam_model::sockets::{Caps, SocketId, Sockets};
 use multibeam_model::{Benign, Chooser, ModelIo, ModelKernel};
 use multibeam_proto::{Command, Shard, ShardConfig, ShardId, ShardSetup, Stat, Time};
 use multibeam_wire::{
-    Direction, Generation, Hello, Inbound, Payload, ProducerId, Publish, Seq, Start, Subscribe,
+    Direction, Features, Generation, Hello, Inbound, Payload, ProducerId, Publish, Seq, Start, Subscribe,
     SubscriptionId, WindowUnit,
 };
 use std::cell::RefCell;
@@ -145,7 +145,17 @@ impl Peer {
             }
             self.inbound.push(&bytes);
             while let Some(frame) = self.inbound.next_frame().unwrap() {
+                let compact = matches!(frame.payload, Payload::Welcome(welcome) if welcome.features.has(Features::COMPACT));
+                // What every session is told.
+                if let Payload::Subscribed(subscribed) = frame.payload
+                    && subscribed.subscription == SubscriptionId::SYSTEM
+                {
+                    continue;
+                }
                 heard.push(format!("{:?}", frame.payload));
+                if compact {
+                    self.inbound.agree_compact();
+                }
             }
         }
     }
@@ -170,13 +180,14 @@ pub(crate) fn hello() -> Payload<'static> {
         window_unit_log2: unit,
         producer: ProducerId(9),
         agent: "test",
+        system_after: None,
     })
 }
 
 pub(crate) fn publish<'a>(number: u64, topic: &'a str, body: &'a [u8]) -> Payload<'a> {
-    Payload::Publish(Publish { number, topic, retry_of: None, body })
+    Payload::Publish(Publish::new(number, topic, body))
 }
 
-pub(crate) fn subscribe(subscription: u32, topic: &str, start: Start) -> Payload<'_> {
+pub(crate) fn subscribe<'a>(subscription: u32, topic: &'a str, start: Start<'a>) -> Payload<'a> {
     Payload::Subscribe(Subscribe { subscription: SubscriptionId(subscription), topic, start })
 }

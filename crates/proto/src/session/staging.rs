@@ -1,48 +1,83 @@
 //! From a session's state to bytes, and back to state by what the socket took.
 //!
-//! Staging changes nothing that a peer could notice: each frame is recorded with the effect
+//! ```text
+//!   answers, acknowledgement, gaps … made here │ run: the feed's own bytes, uncopied
+//! ```
+//!
+//! Staging changes nothing that a peer could notice: each part is recorded with the effect
 //! it will have. [`Session::commit`] applies the effects of those frames that the kernel
 //! has begun to take; the others never happened and are made anew from what is true then.
+//!
+//! A *run* is a feed's frames one behind the other. They say nothing but that they come next, so they fit
+//! behind whatever made the acknowledgement known. Where a session has fixed headers, or calls the feed's
+//! messages something else, its frames are made one by one.
 
-use super::{Answer, Phase, Session, SubscriptionState};
+use super::{Answer, Phase, Runs, Session, SubState};
+use crate::class::Overflow;
 use crate::config::ShardConfig;
-use crate::feed::Feed;
+use crate::feed::{Feed, NextStep};
 use crate::feeds::Feeds;
+use crate::log::{StoredFrame, payload_bytes};
 use crate::planted::{self, Bug};
 use crate::stats::{Stat, Stats};
 use crate::time::Time;
 use multibeam_wire::{
-    ChannelId, Delivery, Encoder, Features, Gap, GapReason, Generation, Payload, Position, Refusal, Seq,
-    SubscriptionId, Welcome,
+    ChannelId, Encoder, Features, FrameType, Gap, GapReason, Generation, HEADER_BYTES, Header, Part, Parts,
+    Payload, Position, Receipts, Refusal, Seq, Subscribed, Welcome, limits::RECEIPT_RANGES_MAX,
 };
+use std::ops::Range;
+use std::time::Duration;
 
-/// A frame that was made but not yet taken.
+/// A part of what was made and not yet taken.
 #[derive(Clone, Copy, Debug)]
 pub struct Staged {
-    /// Bytes of this frame and all before it.
-    end: usize,
+    bytes: usize,
+    /// The acknowledgement that it makes known.
+    ack: Seq,
     effect: Effect,
-    /// Encodes what follows it.
-    encoder: Encoder,
 }
 
 #[derive(Clone, Copy, Debug)]
 enum Effect {
     /// The first queued answer is on its way.
     Answer,
+    /// So many receipts are.
+    Receipts(usize),
     /// Carried nothing but the header.
     Header,
-    Delivery {
-        subscription: SubscriptionId,
-        cursor: Position,
-        index: u64,
-        payload: u16,
-    },
+    /// A gap up to there. `joined`: it goes with the frame behind it, wholly or not at all: on a slow line
+    /// that message would be evicted before its turn, and gap would follow gap for ever.
     Gap {
-        subscription: SubscriptionId,
-        cursor: Position,
+        sub: u32,
+        to: Position,
+        joined: bool,
+    },
+    /// So many messages of the sub's feed, from that index on.
+    Run {
+        sub: u32,
+        first: u64,
+        count: u32,
     },
     Farewell,
+}
+
+/// What [`crate::Shard::stage`] made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Made {
+    /// Bytes appended to the caller's.
+    pub bytes: usize,
+    /// What follows them, without being copied.
+    pub run: Option<Run>,
+}
+
+/// Frames in a feed; good until the shard changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    pub(crate) feed: u32,
+    pub(crate) first: u64,
+    pub(crate) count: u32,
+    /// How many bytes they are.
+    pub bytes: usize,
 }
 
 /// What staging needs to know of the shard.
@@ -50,7 +85,11 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a ShardConfig,
     pub(crate) feeds: &'a Feeds,
     pub(crate) generation: Generation,
+    /// The session's number on this node, for people.
+    pub(crate) session: u64,
     pub(crate) stats: &'a mut Stats,
+    pub(crate) parts: &'a mut Vec<Part>,
+    pub(crate) now: Time,
 }
 
 /// Frames under way to the output, as if all were taken already.
@@ -59,198 +98,391 @@ struct Draft<'a> {
     staged: &'a mut Vec<Staged>,
     start: usize,
     bytes_max: usize,
-    encoder: Encoder,
+    compact: bool,
     seq: Seq,
+    told: Seq,
     ack: Seq,
     window: u16,
     in_flight_bytes: u32,
     in_flight_frames: usize,
+    run: Option<Run>,
 }
 
 impl Draft<'_> {
+    fn bytes(&self) -> usize {
+        self.out.len() - self.start + self.run.map_or(0, |run| run.bytes)
+    }
+
     fn full(&self) -> bool {
-        self.out.len() - self.start >= self.bytes_max
+        self.bytes() >= self.bytes_max
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes() == 0
     }
 
     fn frame(&mut self, payload: &Payload<'_>, effect: Effect) {
+        let mut encoder =
+            if self.compact { Encoder::resume(self.seq, self.told, self.window) } else { Encoder::new() };
         if payload.frame_type().sequenced() {
             self.seq = self.seq.next();
         }
-        self.encoder.encode(payload, self.seq, self.ack, self.window, self.out);
-        self.staged.push(Staged { end: self.out.len() - self.start, effect, encoder: self.encoder });
+        let before = self.out.len();
+        encoder.encode(payload, self.seq, self.ack, self.window, self.out);
+        self.told = self.ack;
+        self.staged.push(Staged { bytes: self.out.len() - before, ack: self.ack, effect });
     }
 
-    /// Compact headers behind the last frame.
-    fn agree_compact(&mut self) {
-        self.encoder.agree_compact();
-        if let Some(last) = self.staged.last_mut() {
-            last.encoder = self.encoder;
+    /// Makes the newest acknowledgement known, so that frames that repeat it can follow.
+    fn tell_ack(&mut self) {
+        if self.compact && self.told != self.ack {
+            self.frame(&Payload::ACK, Effect::Header);
         }
     }
 
-    /// A gap goes with the message behind it, wholly or not at all: on a slow line that message
-    /// would be evicted before its turn, and gap would follow gap for ever.
-    fn join_last_two(&mut self) {
-        if let [.., gap, message] = &mut self.staged[..] {
-            gap.end = message.end;
+    /// One message of a feed, with the session's own header and channel.
+    fn copy(&mut self, stored: &StoredFrame<'_>, channel: ChannelId, skipped: bool) {
+        let len = varint_bytes(channel.0) + stored.rest.len();
+        self.seq = self.seq.next();
+        if self.compact {
+            self.out.push(FrameType::Data as u8);
+            put_varint(self.out, len as u32);
+        } else {
+            let header = Header {
+                frame_type: FrameType::Data,
+                seq: self.seq,
+                ack_seq: self.ack,
+                window: self.window,
+                len: len as u16,
+            };
+            self.out.extend_from_slice(&header.to_bytes());
+            self.told = self.ack;
+        }
+        put_varint(self.out, channel.0);
+        let flags = self.out.len();
+        self.out.extend_from_slice(stored.rest);
+        if skipped {
+            self.out[flags] |= SKIPPED;
         }
     }
+}
+
+/// The bit of a delivery's flags.
+const SKIPPED: u8 = 1;
+
+fn varint_bytes(value: u32) -> usize {
+    (31 - (value | 1).leading_zeros()) as usize / 7 + 1
+}
+
+fn put_varint(out: &mut Vec<u8>, mut value: u32) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+/// How a run goes out.
+#[derive(Clone, Copy)]
+struct Form {
+    /// Its first message replaces others, and says so.
+    skipped: bool,
+    /// It may go uncopied.
+    direct: bool,
 }
 
 /// How a walk through one subscription ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Walk {
+    /// It has nothing to send.
+    Empty,
     Exhausted,
     OutOfCredit,
     Full,
+    TooSlow,
 }
 
 impl Session {
     /// Appends frames to `out`, at least one if there is any, until `bytes_max` is reached,
-    /// and their effects to `staged`. Returns the bytes appended.
+    /// and their effects to `staged`. With `direct`, the last of them may be a run instead.
     pub(crate) fn stage(
         &mut self,
         bytes_max: usize,
+        direct: bool,
         out: &mut Vec<u8>,
         staged: &mut Vec<Staged>,
         context: &mut Context<'_>,
-    ) -> usize {
+    ) -> Made {
         if self.farewell_taken {
-            return 0;
+            return Made::default();
         }
         self.blocks_when_taken = false;
-        let start = out.len();
         let mut draft = Draft {
-            start,
+            start: out.len(),
             bytes_max,
-            encoder: self.encoder,
+            compact: self.compact,
             seq: self.credit.sent(),
+            told: self.told_ack,
             ack: self.requests.done(),
             window: self.unit.window(context.config.publish_window_bytes),
             in_flight_bytes: self.credit.bytes(),
             in_flight_frames: self.credit.frames(),
+            run: None,
             out,
             staged,
         };
-        for answer in &self.answers {
+        self.stage_receipts(&mut draft);
+        for answer in self.requests.answers() {
             if draft.full() {
                 break;
             }
-            draft.frame(&self.payload_of(*answer, context), Effect::Answer);
-            if *answer == Answer::Welcome && self.features.has(Features::COMPACT) {
-                draft.agree_compact();
-            }
+            draft.frame(&self.payload_of(answer, context), Effect::Answer);
         }
         match self.phase {
             Phase::Closing(code) if !draft.full() => draft.frame(&Payload::bye(code), Effect::Farewell),
-            Phase::Open => self.stage_deliveries(&mut draft, context),
-            Phase::Hello | Phase::Ending(_) | Phase::Closing(_) => {}
+            Phase::Open => self.stage_deliveries(&mut draft, direct, context),
+            Phase::Hello | Phase::Ending | Phase::Closing(_) => {}
         }
-        if draft.out.len() == start && self.ack_owed {
+        if draft.is_empty() && self.ack_owed() {
             draft.frame(&Payload::ACK, Effect::Header);
         }
-        if draft.out.len() == start && self.heartbeat_owed {
+        if draft.is_empty() && self.heartbeat_owed {
             draft.frame(&Payload::Heartbeat, Effect::Header);
         }
         if planted::on(Bug::HeaderOfUnsent) {
-            self.encoder = draft.encoder;
+            self.told_ack = draft.told;
         }
-        out.len() - start
+        Made { bytes: draft.out.len() - draft.start, run: draft.run }
     }
 
-    fn payload_of(&self, answer: Answer, context: &Context<'_>) -> Payload<'static> {
+    /// Where publishes were stored is told no later than that they were.
+    fn stage_receipts(&mut self, draft: &mut Draft<'_>) {
+        let (told, done) = (draft.told, draft.ack);
+        let receipts = self.requests.receipts();
+        for (at, ranges) in receipts.chunks(RECEIPT_RANGES_MAX).enumerate() {
+            let last = (at + 1) * RECEIPT_RANGES_MAX >= receipts.len();
+            draft.ack = if last { done } else { told };
+            draft.frame(&Payload::Ack(Receipts::new(ranges)), Effect::Receipts(ranges.len()));
+        }
+        draft.ack = done;
+    }
+
+    fn payload_of<'a>(&self, answer: Answer, context: &'a mut Context<'_>) -> Payload<'a> {
         match answer {
-            Answer::Welcome => Payload::Welcome(Welcome {
-                features: self.features,
-                window_unit: self.unit,
-                heartbeat_interval_ms: u32::try_from(context.config.heartbeat_interval.as_millis())
-                    .unwrap_or(u32::MAX),
-                generation: context.generation,
-                session: self.number,
-                requests_in_flight_max: context.config.requests_in_flight_max as u32,
-            }),
-            Answer::Subscribed { subscribed, .. } => Payload::Subscribed(subscribed),
+            Answer::Welcome => {
+                let flag = |set, features| if set { features } else { Features::NONE };
+                Payload::Welcome(Welcome {
+                    features: flag(self.compact, Features::COMPACT)
+                        .with(flag(self.receipts, Features::RECEIPTS)),
+                    window_unit: self.unit,
+                    heartbeat_interval_ms: u32::try_from(context.config.heartbeat_interval.as_millis())
+                        .unwrap_or(u32::MAX),
+                    generation: context.generation,
+                    session: context.session,
+                    requests_in_flight_max: context.config.requests_in_flight_max as u32,
+                })
+            }
+            Answer::Subscribed { subscription, .. } => {
+                context.parts.clear();
+                for (place, sub) in self.subscriptions.named(subscription) {
+                    let Some(feed) = context.feeds.at(sub.feed) else { continue };
+                    context.parts.push(Part {
+                        channel: self.subscriptions.channel(place),
+                        partition: feed.partition.number(),
+                        from: sub.cursor,
+                        head: feed.head().max(sub.cursor),
+                        count: feed.next_index() - feed.index_after(sub.cursor),
+                        gap: sub.cursor < feed.first_prev(),
+                    });
+                }
+                // Places of a session are used again, so theirs need not be the partitions' order.
+                context.parts.sort_unstable_by_key(|part| part.partition);
+                Payload::Subscribed(Subscribed { subscription, parts: Parts::new(context.parts) })
+            }
             Answer::Refused { request, code, outcome } => {
                 Payload::Error(Refusal::new(request, code, outcome))
             }
         }
     }
 
-    fn stage_deliveries(&mut self, draft: &mut Draft<'_>, context: &mut Context<'_>) {
-        for &id in &self.pending {
-            match self.stage_subscription(id, draft, context) {
+    fn stage_deliveries(&mut self, draft: &mut Draft<'_>, direct: bool, context: &mut Context<'_>) {
+        let mut next = self.subscriptions.first_pending();
+        // Several feeds are copied into one send; a single one goes as it is.
+        let direct =
+            direct && self.compact && next.is_some_and(|at| self.subscriptions.pending_after(at).is_none());
+        while let Some(place) = next {
+            next = self.subscriptions.pending_after(place);
+            match self.stage_subscription(place, draft, direct, context) {
+                // It had nothing when it was looked at: its feed's next message brings it back.
+                Walk::Empty => self.subscriptions.unlink(place),
+                // It leaves the queue when its last frame is taken.
+                Walk::Exhausted => {}
                 Walk::Full => break,
                 Walk::OutOfCredit => {
                     context.stats.add(Stat::WindowZero, 1);
                     self.blocks_when_taken = true;
                     break;
                 }
-                // It leaves the queue when its last frame is taken.
-                Walk::Exhausted => {}
+                Walk::TooSlow => {
+                    self.too_slow = true;
+                    break;
+                }
             }
         }
-        if draft.out.len() == draft.start {
+        if draft.is_empty() {
             self.blocked = self.blocks_when_taken;
-            self.prune(context.feeds);
         }
     }
 
-    /// Drops subscriptions from the queue that have nothing to send.
-    pub(crate) fn prune(&mut self, feeds: &Feeds) {
-        let subscriptions = &mut self.subscriptions;
-        self.pending.retain(|id| {
-            let Some(subscription) = subscriptions.get_mut(id) else { return false };
-            let SubscriptionState::Live { cursor, index } = subscription.state else { return true };
-            subscription.pending =
-                feeds.feed(subscription.feed).is_some_and(|feed| next_step(feed, cursor, index).is_some());
-            subscription.pending
-        });
-    }
-
-    fn stage_subscription(&self, id: SubscriptionId, draft: &mut Draft<'_>, context: &Context<'_>) -> Walk {
-        let Some(subscription) = self.subscriptions.get(&id) else { return Walk::Exhausted };
-        let SubscriptionState::Live { mut cursor, mut index } = subscription.state else {
-            return Walk::Exhausted;
-        };
-        let Some(feed) = context.feeds.feed(subscription.feed) else { return Walk::Exhausted };
-        while let Some(step) = next_step(feed, cursor, index) {
+    fn stage_subscription(
+        &self,
+        place: u32,
+        draft: &mut Draft<'_>,
+        direct: bool,
+        context: &mut Context<'_>,
+    ) -> Walk {
+        let Some(sub) = self.subscriptions.at(place) else { return Walk::Empty };
+        let Some(feed) = context.feeds.at(sub.feed) else { return Walk::Empty };
+        let overflow = context.config.classes.class(feed.partition.class).overflow;
+        let (mut cursor, mut index) = (sub.cursor, sub.index);
+        let mut walk = Walk::Empty;
+        while let Some(step) = feed.next_step(cursor, index, context.now) {
+            walk = Walk::Exhausted;
             if draft.full() {
                 return Walk::Full;
             }
             if draft.in_flight_frames >= context.config.deliveries_in_flight_max {
                 return Walk::OutOfCredit;
             }
-            // A gap is told where the next message stands, so that it is told once; or at
-            // once where no message follows.
-            let message = feed.at(step.index);
-            let payload = message.map(|(_, message)| delivery(subscription.channel, message));
-            let bytes = payload.map_or(0, |delivery| delivery.payload_bytes() as u32);
-            let mut joined = false;
-            if payload.is_some() && !self.credit.allows(draft.in_flight_bytes, bytes) {
-                return Walk::OutOfCredit;
+            let lost = matches!(step.gap, Some((_, GapReason::Overflow)));
+            if lost && overflow == Overflow::Disconnect && sub.state == SubState::Live {
+                return Walk::TooSlow;
             }
-            if let Some((to, reason)) = step.gap {
-                if !planted::on(Bug::GapOmitted) {
-                    let gap = Gap { channel: subscription.channel, from: cursor, to, reason };
-                    draft.frame(&Payload::Gap(gap), Effect::Gap { subscription: id, cursor: to });
-                    draft.in_flight_frames += 1;
-                    joined = payload.is_some();
+            if let Some(message) = step.message {
+                let bytes = self.payload_bytes(feed, place, message);
+                if !self.credit.allows(draft.in_flight_bytes, bytes) {
+                    return Walk::OutOfCredit;
                 }
-                cursor = to;
             }
-            if let Some(delivery) = payload {
-                cursor = delivery.position;
-                index = step.index + 1;
-                let effect = Effect::Delivery { subscription: id, cursor, index, payload: bytes as u16 };
-                draft.frame(&Payload::Delivery(delivery), effect);
-                if joined {
-                    draft.join_last_two();
-                }
-                draft.in_flight_frames += 1;
-                draft.in_flight_bytes += bytes;
+            let skipped =
+                lost && overflow == Overflow::Conflate && step.expired.is_none() && step.message.is_some();
+            if !planted::on(Bug::GapOmitted) {
+                self.stage_gaps(place, &step, cursor, skipped, draft);
+            }
+            cursor = step.expired.or(step.gap.map(|(to, _)| to)).unwrap_or(cursor);
+            let Some(first) = step.message else { continue };
+            let count = self.stage_run(place, feed, first, Form { skipped, direct }, draft, context);
+            index = first + u64::from(count);
+            cursor = feed.entry(index - 1).map_or(cursor, |last| feed.position(last.offset));
+            if draft.run.is_some() {
+                // Nothing can follow it in this turn.
+                let more = feed.next_step(cursor, index, context.now).is_some();
+                return if more { Walk::Full } else { Walk::Exhausted };
             }
         }
-        Walk::Exhausted
+        walk
+    }
+
+    fn stage_gaps(&self, place: u32, step: &NextStep, from: Position, skipped: bool, draft: &mut Draft<'_>) {
+        let channel = self.subscriptions.channel(place);
+        let mut from = from;
+        let gap = step.gap.filter(|_| !skipped);
+        let silent = planted::on(Bug::ExpiredWithoutGap);
+        let expired = step.expired.filter(|_| !silent).map(|to| (to, GapReason::Expired));
+        for (first, told) in [(true, gap), (false, expired)] {
+            let Some((to, reason)) = told else { continue };
+            let joined = step.message.is_some() || (first && expired.is_some());
+            draft.frame(
+                &Payload::Gap(Gap { channel, from, to, reason }),
+                Effect::Gap { sub: place, to, joined },
+            );
+            draft.in_flight_frames += 1;
+            from = to;
+        }
+    }
+
+    /// Stages the message at `first`, which was found to be allowed, and those that follow it without a
+    /// gap, as far as they may go. Returns how many.
+    fn stage_run(
+        &self,
+        place: u32,
+        feed: &Feed,
+        first: u64,
+        form: Form,
+        draft: &mut Draft<'_>,
+        context: &mut Context<'_>,
+    ) -> u32 {
+        let Form { skipped, direct } = form;
+        draft.tell_ack();
+        let shared = self.shares_bytes(place) && !skipped;
+        let mut bytes = 0;
+        let mut count = 0;
+        // A flag makes the first one different from what is stored.
+        let count_max = if skipped { 1 } else { u32::MAX };
+        while count < count_max {
+            let index = first + u64::from(count);
+            if count > 0 {
+                let payload = || self.payload_bytes(feed, place, index);
+                let fits = draft.bytes() + bytes < draft.bytes_max
+                    && draft.in_flight_frames < context.config.deliveries_in_flight_max
+                    && feed.chained(index, context.now)
+                    && self.credit.allows(draft.in_flight_bytes, payload());
+                if !fits {
+                    break;
+                }
+            }
+            bytes += self.frame_bytes(feed, place, index);
+            draft.in_flight_bytes += self.payload_bytes(feed, place, index);
+            draft.in_flight_frames += 1;
+            count += 1;
+        }
+        let places = feed.place(first)..feed.place(first) + count as usize;
+        if let Some(log) = feed.log() {
+            if shared && direct {
+                let feed = self.subscriptions.at(place).map_or(u32::MAX, |sub| sub.feed);
+                draft.run = Some(Run { feed, first, count, bytes });
+                draft.seq = draft.seq.plus(count);
+            } else if shared {
+                draft.out.extend_from_slice(log.frames(places));
+                draft.seq = draft.seq.plus(count);
+            } else {
+                let channel = self.subscriptions.channel(place);
+                let skipped = skipped && !planted::on(Bug::SkippedNotSaid);
+                for at in places {
+                    draft.copy(&StoredFrame::of(log.frames(at..at + 1)), channel, skipped);
+                }
+            }
+        }
+        let effect = Effect::Run { sub: place, first, count };
+        draft.staged.push(Staged { bytes, ack: draft.told, effect });
+        count
+    }
+
+    /// Whether stored frames are this session's own.
+    fn shares_bytes(&self, place: u32) -> bool {
+        self.compact && self.subscriptions.at(place).is_some_and(super::Sub::shares_channel)
+    }
+
+    /// What the message at `index` costs of the client's window.
+    fn payload_bytes(&self, feed: &Feed, place: u32, index: u64) -> u32 {
+        let stored = feed.log().map_or(0, |log| log.frame_len(feed.place(index)));
+        let payload = payload_bytes(stored);
+        let own = match self.subscriptions.at(place) {
+            Some(sub) if !sub.shares_channel() => {
+                payload - varint_bytes(feed.channel.0) + varint_bytes(self.subscriptions.channel(place).0)
+            }
+            Some(_) | None => payload,
+        };
+        own as u32
+    }
+
+    /// What it takes on the wire.
+    fn frame_bytes(&self, feed: &Feed, place: u32, index: u64) -> usize {
+        if self.shares_bytes(place) {
+            return feed.log().map_or(0, |log| log.frame_len(feed.place(index)));
+        }
+        let payload = self.payload_bytes(feed, place, index);
+        payload as usize + if self.compact { 1 + varint_bytes(payload) } else { HEADER_BYTES }
     }
 
     /// The kernel took `taken` of the bytes that [`Session::stage`] made. Returns where the
@@ -259,116 +491,146 @@ impl Session {
         &mut self,
         taken: usize,
         staged: &[Staged],
-        now: Time,
-        heartbeat_in: std::time::Duration,
-        stats: &mut Stats,
+        heartbeat_in: Duration,
+        runs: &mut Runs,
+        context: &mut Context<'_>,
     ) -> usize {
-        let mut end = 0;
-        let mut served = None;
-        for frame in staged {
-            // Frames with the same end are one: a gap and the message behind it.
-            if end >= taken && end < frame.end {
+        let (mut end, mut joined, mut all) = (0, false, true);
+        for part in staged {
+            if end >= taken && !joined {
+                all = false;
                 break;
             }
             if end == 0 {
-                // Every frame carries the acknowledgement and is a sign of life.
-                self.ack_owed = false;
+                // Every frame is a sign of life.
                 self.heartbeat_owed = false;
-                self.heartbeat_at = now + heartbeat_in;
+                if self.phase == Phase::Open {
+                    self.heartbeat_at = context.now + heartbeat_in;
+                }
             }
-            end = frame.end;
-            self.encoder = frame.encoder;
-            self.apply(frame.effect, now, stats);
-            if let Effect::Delivery { subscription, .. } | Effect::Gap { subscription, .. } = frame.effect {
-                served = Some(subscription);
+            self.told_ack = part.ack;
+            match part.effect {
+                Effect::Run { sub, first, count } => {
+                    let enough = taken.saturating_sub(end);
+                    let (frames, bytes) =
+                        self.begun(sub, first..first + u64::from(count), part.bytes, enough, context);
+                    self.delivered(sub, first, frames, runs, context);
+                    end += bytes;
+                    joined = false;
+                    if frames < count {
+                        all = false;
+                        break;
+                    }
+                }
+                effect @ (Effect::Answer
+                | Effect::Receipts(_)
+                | Effect::Header
+                | Effect::Gap { .. }
+                | Effect::Farewell) => {
+                    end += part.bytes;
+                    joined = matches!(effect, Effect::Gap { joined: true, .. });
+                    self.apply(effect, runs, context);
+                }
             }
         }
-        // Whoever got something is behind all others from here on, or busy topics would starve
-        // them. Only what was taken counts: else whose turn it is could depend on how much
-        // was staged.
-        if let Some(at) = served.and_then(|served| self.pending.iter().position(|id| *id == served)) {
-            self.pending.rotate_left(at + 1);
-        }
-        if staged.last().is_some_and(|last| last.end == end) {
+        self.requeue(staged, end, context);
+        if all {
             self.blocked = self.blocks_when_taken;
         }
         if end > taken {
-            stats.add(Stat::HalfWritten, 1);
+            context.stats.add(Stat::HalfWritten, 1);
         }
+        self.requests.rest(false);
         end
     }
 
-    fn apply(&mut self, effect: Effect, now: Time, stats: &mut Stats) {
+    /// How many of these frames the kernel has begun to take when it took `taken` bytes of them, at least
+    /// one, and the bytes of those.
+    fn begun(
+        &self,
+        place: u32,
+        range: Range<u64>,
+        bytes: usize,
+        taken: usize,
+        context: &Context<'_>,
+    ) -> (u32, usize) {
+        let count = (range.end - range.start) as u32;
+        if taken >= bytes {
+            return (count, bytes);
+        }
+        let feed = self.subscriptions.at(place).and_then(|sub| context.feeds.at(sub.feed));
+        let Some(feed) = feed else { return (count, bytes) };
+        let mut end = self.frame_bytes(feed, place, range.start);
+        let mut frames = 1;
+        while end < taken {
+            end += self.frame_bytes(feed, place, range.start + u64::from(frames));
+            frames += 1;
+        }
+        (frames, end)
+    }
+
+    fn delivered(&mut self, place: u32, first: u64, frames: u32, runs: &mut Runs, context: &mut Context<'_>) {
+        let Some(sub) = self.subscriptions.at(place) else { return };
+        let Some(feed) = context.feeds.at(sub.feed) else { return };
+        for index in first..first + u64::from(frames) {
+            let payload = self.payload_bytes(feed, place, index);
+            self.credit.took(runs, payload, context.now);
+        }
+        context.stats.add(Stat::Delivered, frames.into());
+        let next = first + u64::from(frames);
+        let Some(last) = feed.entry(next - 1) else { return };
+        self.moved(place, feed.position(last.offset), Some(next));
+    }
+
+    fn apply(&mut self, effect: Effect, runs: &mut Runs, context: &mut Context<'_>) {
         match effect {
-            Effect::Header => {}
+            Effect::Header | Effect::Run { .. } => {}
             Effect::Farewell => self.farewell_taken = true,
-            Effect::Answer => match self.answers.pop_front() {
-                Some(Answer::Subscribed { request, .. } | Answer::Refused { request, .. }) => {
-                    self.finish(request);
+            Effect::Receipts(count) => self.requests.receipts_taken(count),
+            Effect::Answer => match self.requests.answer_taken() {
+                Some(Answer::Subscribed { request: Some(request), .. } | Answer::Refused { request, .. }) => {
+                    self.requests.finish(request);
                 }
-                Some(Answer::Welcome) | None => {}
+                Some(Answer::Welcome | Answer::Subscribed { request: None, .. }) | None => {}
             },
-            Effect::Delivery { subscription, cursor, index, payload } => {
-                stats.add(Stat::Delivered, 1);
-                self.credit.took(payload, now);
-                self.moved(subscription, cursor, Some(index));
-            }
-            Effect::Gap { subscription, cursor } => {
-                stats.add(Stat::Gaps, 1);
-                self.credit.took(0, now);
-                self.moved(subscription, cursor, None);
+            Effect::Gap { sub, to, .. } => {
+                context.stats.add(Stat::Gaps, 1);
+                self.credit.took(runs, 0, context.now);
+                self.moved(sub, to, None);
             }
         }
     }
 
-    fn moved(&mut self, id: SubscriptionId, to: Position, next: Option<u64>) {
-        let Some(subscription) = self.subscriptions.get_mut(&id) else { return };
-        if let SubscriptionState::Live { cursor, index } = &mut subscription.state {
-            assert!(*cursor < to, "{id:?} moved from {cursor} back to {to}");
-            *cursor = to;
-            *index = next.unwrap_or(*index);
+    fn moved(&mut self, place: u32, to: Position, next: Option<u64>) {
+        let Some(sub) = self.subscriptions.at_mut(place) else { return };
+        assert!(sub.cursor < to, "{:?} moved from {} back to {to}", sub.id, sub.cursor);
+        sub.cursor = to;
+        sub.index = next.unwrap_or(sub.index);
+        sub.state = SubState::Live;
+    }
+
+    /// Whoever got something is behind all others from here on, or busy topics would starve
+    /// them. Only what was taken counts: else whose turn it is could depend on how much
+    /// was staged.
+    fn requeue(&mut self, staged: &[Staged], end: usize, context: &Context<'_>) {
+        let (mut at, mut served) = (0, None);
+        for part in staged {
+            if at >= end {
+                break;
+            }
+            at += part.bytes;
+            let (Effect::Run { sub, .. } | Effect::Gap { sub, .. }) = part.effect else { continue };
+            if served.replace(sub) == Some(sub) {
+                continue;
+            }
+            self.subscriptions.unlink(sub);
+            let more = self.subscriptions.at(sub).is_some_and(|known| {
+                let feed = context.feeds.at(known.feed);
+                feed.is_some_and(|feed| feed.next_step(known.cursor, known.index, context.now).is_some())
+            });
+            if more {
+                self.subscriptions.push_pending(sub);
+            }
         }
     }
-}
-
-/// The next thing to tell a subscription at `cursor`, whose next message is at `index`.
-struct NextStep {
-    /// Where the next message is or will be.
-    index: u64,
-    /// What is missing before it.
-    gap: Option<(Position, GapReason)>,
-}
-
-fn next_step(feed: &Feed, cursor: Position, index: u64) -> Option<NextStep> {
-    let mut index = index;
-    // Messages at or below the cursor arrive where a feed is being filled from its home.
-    while let Some((at, message)) = feed.at(index) {
-        if message.position > cursor {
-            index = at;
-            break;
-        }
-        index = at + 1;
-    }
-    let to = match feed.at(index) {
-        Some((_, message)) => Position { offset: message.prev, ..message.position },
-        None => feed.first_prev(),
-    };
-    let gap = if cursor < to {
-        let reason = if cursor.generation < to.generation {
-            GapReason::Generation
-        } else if feed.is_uncertain_up_to(to) {
-            GapReason::Uncertain
-        } else {
-            GapReason::Overflow
-        };
-        Some((to, reason))
-    } else {
-        None
-    };
-    if gap.is_none() && feed.at(index).is_none() { None } else { Some(NextStep { index, gap }) }
-}
-
-fn delivery(channel: ChannelId, message: &crate::Message) -> Delivery<'_> {
-    let (position, prev) = (message.position, message.prev);
-    Delivery { channel, position, prev, skipped: false, body: &message.body }
 }

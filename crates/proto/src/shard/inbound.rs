@@ -1,16 +1,14 @@
 //! What clients send: frames of one session, each handled whole or left for later.
 
-use super::{Received, Shard, session_mut, touch};
-use crate::class::PartitionId;
-use crate::command::{Command, PublishRefusal, PublishRequest};
+use super::{Received, Shard, session_mut};
 use crate::ids::ConnectionId;
 use crate::planted::{self, Bug};
 use crate::session::{Answer, Phase, Stall};
 use crate::stats::Stat;
 use crate::time::Time;
 use multibeam_wire::{
-    CloseCode, ErrorCode, Features, Frame, Hello, Incompatible, Outcome, Payload, Position, Publish,
-    Rejection, Seq, Step, TopicName, WindowUnit, flow, limits,
+    CloseCode, ErrorCode, Features, Frame, Hello, Incompatible, Outcome, Payload, Rejection, Seq, Step,
+    WindowUnit,
 };
 
 /// How one frame ended.
@@ -21,7 +19,7 @@ pub(super) enum Handled {
 }
 
 /// What this node can do beyond the fixed frames.
-const FEATURES: Features = Features::COMPACT;
+const FEATURES: Features = Features::COMPACT.with(Features::RECEIPTS);
 
 impl<R: Into<Rejection>> From<R> for Handled {
     fn from(rejection: R) -> Self {
@@ -98,16 +96,15 @@ impl Shard {
             };
         }
         // A frame that has to wait is looked at again as if it had just come.
-        if frame.header.frame_type.sequenced() && session.requests.len() >= self.config.requests_in_flight_max
-        {
+        if frame.header.frame_type.sequenced() && session.requests.are_full(&self.config) {
             return Handled::Stall(Stall::Requests);
         }
-        if let Err(rejection) = session.header(&frame.header, now) {
+        if let Err(rejection) = session.header(&mut self.runs, &frame.header, now) {
             return rejection.into();
         }
         match &frame.payload {
             Payload::Publish(publish) => self.publish(id, publish, u32::from(frame.header.len), now),
-            Payload::Subscribe(subscribe) => self.subscribe(id, subscribe),
+            Payload::Subscribe(subscribe) => self.subscribe(id, subscribe, now),
             Payload::Unsubscribe(subscription) => self.unsubscribe(id, *subscription),
             Payload::Ack(_) | Payload::WindowUpdate | Payload::Heartbeat => Handled::Done,
             Payload::Bye(_) => Handled::Close(CloseCode::Normal),
@@ -130,103 +127,30 @@ impl Shard {
         let heartbeat_in = self.heartbeat_in();
         let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
         session.unit = unit;
-        if let Err(rejection) = session.header(&frame.header, now) {
+        if let Err(rejection) = session.header(&mut self.runs, &frame.header, now) {
             return rejection.into();
         }
-        session.producer = hello.producer;
-        session.features = hello.features.both(FEATURES);
-        if session.features.has(Features::COMPACT) {
+        session.set_producer(hello.producer);
+        let features = hello.features.both(FEATURES);
+        session.receipts = features.has(Features::RECEIPTS);
+        session.compact = features.has(Features::COMPACT);
+        if session.compact {
             session.decoder.agree_compact();
         }
         session.phase = Phase::Open;
         session.welcomed = true;
         session.decoder.established();
         session.heartbeat_at = now + heartbeat_in;
-        session.answer(Answer::Welcome, self.config.requests_in_flight_max);
+        session.requests.answer(Answer::Welcome);
         self.stats.add(Stat::Sessions, 1);
+        self.subscribe_system(id, hello.system_after, now);
+        self.touch(id);
         Handled::Done
-    }
-
-    fn publish(&mut self, id: ConnectionId, publish: &Publish<'_>, bytes: u32, now: Time) -> Handled {
-        let deadline = now + self.config.publish_deadline;
-        let window = u64::from(self.config.publish_window_bytes);
-        let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-        if let Err(misbehaved) = flow::within_window(window, session.requests.bytes(), bytes.into()) {
-            return misbehaved.into();
-        }
-        let refusal = if TopicName::check(publish.topic).is_err() {
-            Some(ErrorCode::TopicInvalid)
-        } else if publish.body.len() > limits::BODY_BYTES_MAX {
-            Some(ErrorCode::BodyTooLong)
-        } else {
-            None
-        };
-        if let Some(code) = refusal {
-            let request = session.requests.open(bytes, None);
-            self.stats.add(Stat::Refused, 1);
-            self.refuse(id, request, code, Outcome::Definite);
-            return Handled::Done;
-        }
-        let home = PartitionId::of(publish.topic).home(self.setup.shards);
-        if home != self.setup.id && !self.rooms.take_request(home) {
-            return Handled::Stall(Stall::Room(home));
-        }
-        let topic = self.name(publish.topic);
-        let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-        let request = PublishRequest {
-            connection: id,
-            seq: session.requests.open(bytes, Some(deadline)),
-            topic,
-            producer: session.producer,
-            number: publish.number,
-            retry_of: publish.retry_of,
-            body: publish.body.into(),
-        };
-        if home == self.setup.id {
-            let seq = request.seq;
-            let result = self.store(request, now);
-            self.published(id, seq, result);
-        } else {
-            self.outbox.push_back((home, Command::Publish(Box::new(request))));
-        }
-        Handled::Done
-    }
-
-    /// The name that a feed holds already, or a new one. `name` must be valid.
-    pub(super) fn name(&self, name: &str) -> TopicName {
-        let known = self.feeds.find(name).and_then(|feed| self.feeds.feed(feed));
-        match known {
-            Some(feed) => feed.topic.clone(),
-            None => {
-                TopicName::new(name).unwrap_or_else(|error| unreachable!("{name:?} was checked: {error}"))
-            }
-        }
-    }
-
-    /// A publish ended, here or at another shard.
-    pub(super) fn published(&mut self, id: ConnectionId, seq: Seq, result: Result<Position, PublishRefusal>) {
-        let Some(session) = session_mut(&mut self.sessions, id) else {
-            return self.stats.add(Stat::StaleCommands, 1);
-        };
-        if !session.requests.waits(seq) {
-            // Its deadline passed before, and the client was told so.
-            return;
-        }
-        match result {
-            Ok(_) => {
-                session.finish(seq);
-                if session.stalled == Some(Stall::Requests) {
-                    session.stalled = None;
-                }
-                touch(&mut self.sessions, &mut self.touched, id);
-            }
-            Err(refusal) => self.refuse(id, seq, refusal.code, refusal.outcome),
-        }
     }
 
     pub(super) fn refuse(&mut self, id: ConnectionId, request: Seq, code: ErrorCode, outcome: Outcome) {
         let Some(session) = session_mut(&mut self.sessions, id) else { return };
-        session.answer(Answer::Refused { request, code, outcome }, self.config.requests_in_flight_max);
+        session.requests.answer(Answer::Refused { request, code, outcome });
         self.touch(id);
     }
 }

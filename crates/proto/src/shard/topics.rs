@@ -1,21 +1,14 @@
-//! Topics: storing at home, following from elsewhere, and who is told.
+//! Feeds between shards, and who is told of a new message.
 
-use super::inbound::Handled;
 use super::{Shard, session_mut, touch};
-use crate::class::PartitionId;
-use crate::command::{Command, FeedState, PublishRefusal, PublishRequest};
-use crate::feed::{Follower, Member, Source};
+use crate::command::{Command, FeedName, FeedState};
+use crate::feed::{Arrival, Follower};
 use crate::ids::{ConnectionId, FeedId, ShardId};
 use crate::message::Message;
-use crate::partition::Admission;
-use crate::planted::{self, Bug};
-use crate::session::{Answer, Stall, Subscription, SubscriptionState};
+use crate::session::Stall;
 use crate::stats::Stat;
 use crate::time::Time;
-use multibeam_wire::{
-    CloseCode, ErrorCode, Offset, Outcome, Position, Seq, Start, Subscribe, Subscribed, SubscriptionId,
-    TopicName,
-};
+use multibeam_wire::{CloseCode, ErrorCode};
 use std::sync::Arc;
 
 impl Shard {
@@ -26,26 +19,19 @@ impl Shard {
             self.resume(from);
         }
         match command {
-            Command::Publish(request) => {
-                let (connection, seq) = (request.connection, request.seq);
-                let result = self.store(*request, now);
-                self.outbox.push_back((from, Command::Published { connection, seq, result }));
+            Command::Publish(mut request) => {
+                self.store_all(&mut request, now);
+                self.outbox.push_back((from, Command::Published(request)));
             }
-            Command::Published { connection, seq, result } => self.published(connection, seq, result),
-            Command::Follow { feed, topic } => {
-                let result = self.follow(from, feed, &topic);
+            Command::Published(request) => self.request_ended(request),
+            Command::Follow { feed, name } => {
+                let result = self.follow(from, feed, &name, now);
                 self.outbox.push_back((from, Command::Followed { feed, result }));
                 self.serve_lagging(from);
             }
             Command::Followed { feed, result } => self.followed(feed, result),
-            Command::Append { feed, message } => {
-                let Some(known) = self.feeds.feed_mut(feed) else {
-                    return self.stats.add(Stat::StaleCommands, 1);
-                };
-                known.append(message);
-                self.tell_members(feed);
-            }
-            Command::Unfollow { feed, topic } => self.unfollow(from, feed, &topic),
+            Command::Append { feed, message } => self.appended(feed, &message, now),
+            Command::Unfollow { feed, name } => self.unfollow(from, feed, &name),
             Command::Probe { id } => self.outbox.push_back((from, Command::Probed { id })),
             Command::Probed { .. } => {}
             Command::Stop => self.stop(),
@@ -54,7 +40,11 @@ impl Shard {
 
     fn stop(&mut self) {
         self.stopping = true;
-        let open: Vec<ConnectionId> = self.sessions.iter().flatten().map(|session| session.id).collect();
+        let open: Vec<ConnectionId> = self
+            .sessions
+            .iter()
+            .map(|(slot, session)| ConnectionId { slot, generation: session.generation })
+            .collect();
         for id in open {
             self.close(id, CloseCode::Shutdown);
         }
@@ -65,13 +55,7 @@ impl Shard {
         if !self.rooms.set(to, commands) {
             return;
         }
-        while let Some(unfollow) = self.unfollows[usize::from(to.0)].pop_front() {
-            if !self.rooms.take_first(to) {
-                self.unfollows[usize::from(to.0)].push_front(unfollow);
-                break;
-            }
-            self.outbox.push_back((to, unfollow));
-        }
+        self.serve_asks(to);
         self.serve_lagging(to);
         self.resume(to);
     }
@@ -88,9 +72,9 @@ impl Shard {
         (0..=self.setup.shards).any(|to| self.rooms.wants_turn(ShardId(to)))
     }
 
-    /// As many sessions that wait to ask `to` as can try again: a crowd of them is not woken
-    /// for one place.
+    /// As much as waits to ask `to` and can try again: a crowd of sessions is not woken for one place.
     fn resume(&mut self, to: ShardId) {
+        self.serve_asks(to);
         let stalled = &mut self.stalled[usize::from(to.0)];
         let mut places = self.rooms.requests(to);
         while places > 0 {
@@ -103,74 +87,51 @@ impl Shard {
                 places -= 1;
             }
         }
-        self.rooms.requests_wait(to, !stalled.is_empty());
+        let wait = !stalled.is_empty() || !self.asks[usize::from(to.0)].is_empty();
+        self.rooms.requests_wait(to, wait);
     }
 
-    /// Stores a message of a topic whose home this is, and tells everybody who follows it.
-    pub(super) fn store(&mut self, request: PublishRequest, now: Time) -> Result<Position, PublishRefusal> {
-        let generation = self.setup.generation;
-        let refused = |stats: &mut crate::Stats, refusal| {
-            stats.add(Stat::Refused, 1);
-            Err(refusal)
-        };
-        let Ok(id) = self.feeds.open_home(&request.topic, self.setup.id, generation, &self.config) else {
-            let outcome = if request.retry_of.is_some() { Outcome::Unknown } else { Outcome::Definite };
-            return refused(&mut self.stats, PublishRefusal { code: ErrorCode::TopicsMax, outcome });
-        };
-        self.count_topics();
-        let partition = PartitionId::of(request.topic.as_str());
-        let partition = self.feeds.partition_mut(partition, generation, &self.config);
-        match partition.admit(&request) {
-            Admission::Refuse(refusal) => refused(&mut self.stats, refusal),
-            Admission::Stored(position) => {
-                self.stats.add(Stat::Duplicates, 1);
-                Ok(position)
-            }
-            Admission::Store(offset) => {
-                let position = Position { generation, offset };
-                let Some(feed) = self.feeds.feed_mut(id) else { unreachable!("opened above") };
-                let prev = feed.head().offset;
-                feed.append(Arc::new(Message { position, prev, ingress: now, body: request.body }));
-                self.stats.add(Stat::Stored, 1);
-                self.tell_members(id);
-                self.tell_followers(id);
-                Ok(position)
-            }
-        }
+    /// A message came to a feed: its members and followers have something to get.
+    pub(super) fn tell(&mut self, slot: u32) {
+        self.tell_members(slot);
+        self.tell_followers(slot);
     }
 
-    fn tell_members(&mut self, id: FeedId) {
-        let Some(feed) = self.feeds.feed(id) else { return };
+    fn tell_members(&mut self, slot: u32) {
+        let Some(feed) = self.feeds.at(slot) else { return };
         for member in &feed.members {
-            if let Some(session) = session_mut(&mut self.sessions, member.connection)
-                && let Some(subscription) = session.subscriptions.get_mut(&member.subscription)
-                && !subscription.pending
-                && matches!(subscription.state, SubscriptionState::Live { .. })
-            {
-                subscription.pending = true;
-                session.pending.push_back(member.subscription);
-                touch(&mut self.sessions, &mut self.touched, member.connection);
+            let Some(session) = self.sessions.at_mut(member.slot) else { continue };
+            let waiting = session.subscriptions.at(member.sub).is_none_or(|sub| sub.is_waiting());
+            if !waiting && session.subscriptions.push_pending(member.sub) && !session.touched {
+                session.touched = true;
+                self.touched.push_back(ConnectionId { slot: member.slot, generation: session.generation });
             }
         }
     }
 
     /// Sends followers on other shards what they have not got, as far as there is room. One
     /// that was up to date joins the queue of those that are behind; the others stand in it.
-    fn tell_followers(&mut self, id: FeedId) {
-        let Some(feed) = self.feeds.feed(id) else { return };
+    fn tell_followers(&mut self, slot: u32) {
+        let Some(feed) = self.feeds.at(slot) else { return };
+        if feed.followers().is_empty() {
+            return;
+        }
         let newest = feed.next_index() - 1;
-        let up_to_date: Vec<ShardId> =
-            feed.followers.iter().filter(|f| f.next_index == newest).map(|f| f.shard).collect();
-        for shard in up_to_date {
-            self.fall_behind(id, shard);
-            self.serve_lagging(shard);
+        let mut at = 0;
+        while let Some(follower) = self.feeds.at(slot).and_then(|feed| feed.followers().get(at)).copied() {
+            if follower.next_index == newest {
+                self.fall_behind(slot, follower.shard);
+                self.serve_lagging(follower.shard);
+            }
+            at += 1;
         }
     }
 
     /// A follower has something to get: it joins the queue of its shard.
-    fn fall_behind(&mut self, id: FeedId, to: ShardId) {
-        let Some(feed) = self.feeds.feed_mut(id) else { return };
-        if let Some(follower) = feed.followers.iter_mut().find(|follower| follower.shard == to)
+    fn fall_behind(&mut self, slot: u32, to: ShardId) {
+        let id = self.feeds.id(slot);
+        let Some(feed) = self.feeds.at_mut(slot) else { return };
+        if let Some(follower) = feed.followers_mut().iter_mut().find(|follower| follower.shard == to)
             && !follower.queued
         {
             follower.queued = true;
@@ -181,21 +142,42 @@ impl Shard {
     /// Sends `to` messages of the feeds that it is behind in, in turn, while there is room.
     fn serve_lagging(&mut self, to: ShardId) {
         while let Some(id) = self.lagging[usize::from(to.0)].pop_front() {
-            let Some(feed) = self.feeds.feed_mut(id) else { continue };
-            let Some(at) = feed.followers.iter().position(|follower| follower.shard == to) else { continue };
-            let follower = feed.followers[at];
-            feed.followers[at].queued = false;
-            let Some((index, message)) = feed.at(follower.next_index) else { continue };
-            let message = Arc::clone(message);
+            let Some(slot) = self.feeds.slot(id) else { continue };
+            let Some(feed) = self.feeds.at_mut(slot) else { continue };
+            let Some(at) = feed.followers().iter().position(|follower| follower.shard == to) else {
+                continue;
+            };
+            let follower = feed.followers()[at];
+            let index = follower.next_index.max(feed.first_index());
+            if index >= feed.next_index() {
+                // What it had not got was evicted; the next message says so by its `prev`.
+                let next_index = feed.next_index();
+                let follower = &mut feed.followers_mut()[at];
+                (follower.queued, follower.next_index) = (false, next_index);
+                continue;
+            }
             if !self.rooms.take(to) {
                 self.stats.add(Stat::NoRoom, 1);
-                feed.followers[at].queued = true;
                 self.lagging[usize::from(to.0)].push_front(id);
                 break;
             }
-            feed.followers[at].next_index = index + 1;
             let more = feed.next_index() > index + 1;
-            feed.followers[at].queued = more;
+            let known = &mut feed.followers_mut()[at];
+            (known.next_index, known.queued) = (index + 1, more);
+            let messages = &mut self.messages;
+            let message = feed.message(index).map(|(entry, delivery)| {
+                messages.lend(|message| {
+                    message.position = delivery.position;
+                    message.prev = delivery.prev;
+                    message.ingress = entry.ingress;
+                    message.ttl_ms = entry.ttl_ms();
+                    message.topic.clear();
+                    message.topic.push_str(delivery.topic.unwrap_or_default());
+                    message.body.clear();
+                    message.body.extend_from_slice(delivery.body);
+                })
+            });
+            let Some(message) = message else { unreachable!("index {index} of {id:?} is there") };
             self.outbox.push_back((to, Command::Append { feed: follower.feed, message }));
             if more {
                 self.lagging[usize::from(to.0)].push_back(id);
@@ -203,258 +185,79 @@ impl Shard {
         }
     }
 
-    /// Another shard asks for a topic whose home this is.
-    fn follow(&mut self, from: ShardId, theirs: FeedId, topic: &TopicName) -> Result<FeedState, ErrorCode> {
-        let id = self
+    /// A message of a followed feed came from its home shard.
+    fn appended(&mut self, id: FeedId, message: &Arc<Message>, now: Time) {
+        let Some(slot) = self.feeds.slot(id) else {
+            return self.stats.add(Stat::StaleCommands, 1);
+        };
+        let filter = self.feeds.at(slot).is_some_and(|feed| feed.filter);
+        let arrival = Arrival {
+            position: message.position,
+            prev: message.prev,
+            ingress: message.ingress,
+            ttl_ms: message.ttl_ms,
+            topic: filter.then_some(&*message.topic),
+            body: &message.body,
+        };
+        self.feeds.append(slot, &arrival, now);
+        self.feeds.keep_within(self.config.messages_bytes_max);
+        self.tell_members(slot);
+        self.count_messages();
+    }
+
+    /// Another shard asks for a feed whose home this is.
+    fn follow(
+        &mut self,
+        from: ShardId,
+        theirs: FeedId,
+        name: &FeedName,
+        now: Time,
+    ) -> Result<FeedState, ErrorCode> {
+        let slot = self
             .feeds
-            .open_home(topic, self.setup.id, self.setup.generation, &self.config)
+            .open_home(name, self.setup.id, self.setup.generation, &self.config, now)
             .map_err(|_| ErrorCode::TopicsMax)?;
         self.count_topics();
-        let Some(feed) = self.feeds.feed_mut(id) else { unreachable!("opened above") };
+        let Some(feed) = self.feeds.at_mut(slot) else { unreachable!("opened above") };
         let first = feed.first_index();
         let state = feed.state();
         // A shard gives up a feed before it asks with another, and mail keeps its order.
-        match feed.followers.iter().find(|follower| follower.shard == from) {
-            Some(follower) => assert!(follower.feed == theirs, "{from:?} follows {topic} twice"),
+        match feed.followers().iter().find(|follower| follower.shard == from) {
+            Some(follower) => assert!(follower.feed == theirs, "{from:?} follows {} twice", name.text),
             None => {
-                feed.followers.push(Follower { shard: from, feed: theirs, next_index: first, queued: false });
+                let follower = Follower { shard: from, feed: theirs, next_index: first, queued: false };
+                feed.followers_mut().push(follower);
                 if feed.next_index() > first {
-                    self.fall_behind(id, from);
+                    self.fall_behind(slot, from);
                 }
             }
         }
         Ok(state)
     }
 
-    fn unfollow(&mut self, from: ShardId, theirs: FeedId, topic: &TopicName) {
-        let Some(id) = self.feeds.find(topic.as_str()) else { return };
-        let Some(feed) = self.feeds.feed_mut(id) else { return };
-        let Some(at) = feed.followers.iter().position(|f| f.shard == from && f.feed == theirs) else {
+    fn unfollow(&mut self, from: ShardId, theirs: FeedId, name: &FeedName) {
+        let Some(slot) = self.feeds.find_name(name) else { return };
+        let id = self.feeds.id(slot);
+        let Some(feed) = self.feeds.at_mut(slot) else { return };
+        let Some(at) = feed.followers().iter().position(|f| f.shard == from && f.feed == theirs) else {
             return;
         };
-        if feed.followers.swap_remove(at).queued {
+        if feed.followers_mut().swap_remove(at).queued {
             self.lagging[usize::from(from.0)].retain(|lagging| *lagging != id);
         }
-        self.feeds.touch(id);
-    }
-
-    /// The home shard answered.
-    fn followed(&mut self, id: FeedId, result: Result<FeedState, ErrorCode>) {
-        let Some(feed) = self.feeds.feed_mut(id) else {
-            return self.stats.add(Stat::StaleCommands, 1);
-        };
-        let waiting: Vec<Member> = feed.members.clone();
-        let head = match result {
-            Ok(state) => {
-                feed.followed(state);
-                Ok(Position { generation: state.generation, offset: state.head })
-            }
-            Err(code) => Err(code),
-        };
-        for member in waiting {
-            let Some(session) = session_mut(&mut self.sessions, member.connection) else { continue };
-            let Some(subscription) = session.subscriptions.get(&member.subscription) else { continue };
-            let SubscriptionState::Waiting { request, start } = subscription.state else { continue };
-            match head {
-                Ok(head) => self.begin(member, request, start, head),
-                Err(code) => {
-                    self.leave(member.connection, member.subscription);
-                    self.refuse(member.connection, request, code, Outcome::Definite);
-                }
-            }
-        }
-    }
-
-    pub(super) fn subscribe(&mut self, id: ConnectionId, subscribe: &Subscribe<'_>) -> Handled {
-        let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-        let refusal = if TopicName::check(subscribe.topic).is_err() {
-            Some(ErrorCode::TopicInvalid)
-        } else if session.subscriptions.contains_key(&subscribe.subscription) {
-            Some(ErrorCode::SubscriptionTaken)
-        } else if session.subscriptions.len() >= self.config.subscriptions_max {
-            Some(ErrorCode::SubscriptionsMax)
+        let idle = feed.idle();
+        if idle {
+            self.feeds.left(slot);
         } else {
-            None
-        };
-        if let Some(code) = refusal {
-            let request = session.requests.open(0, None);
-            self.refuse(id, request, code, Outcome::Definite);
-            return Handled::Done;
-        }
-        let home = PartitionId::of(subscribe.topic).home(self.setup.shards);
-        // What this shard knows may be behind what the client got from another one: then only
-        // the home shard can judge the cursor.
-        let known = self.feeds.find(subscribe.topic).and_then(|feed| self.feeds.feed(feed));
-        let must_ask = match known {
-            Some(feed) => match feed.source {
-                Source::Home | Source::Asked => false,
-                Source::Following => {
-                    matches!(subscribe.start, Start::After(cursor) if cursor > feed.head())
-                }
-            },
-            None => home != self.setup.id,
-        };
-        if must_ask && (!self.unfollows[usize::from(home.0)].is_empty() || !self.rooms.take_request(home)) {
-            return Handled::Stall(Stall::Room(home));
-        }
-        let topic = self.name(subscribe.topic);
-        let feed = match self.feeds.find(subscribe.topic) {
-            Some(feed) => Ok(feed),
-            None if home == self.setup.id => {
-                self.feeds.open_home(&topic, home, self.setup.generation, &self.config)
-            }
-            None => self.feeds.open_follower(&topic, home, &self.config),
-        };
-        let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-        let request = session.requests.open(0, None);
-        let Ok(feed_id) = feed else {
-            if must_ask {
-                self.rooms.give_back(home);
-            }
-            self.refuse(id, request, ErrorCode::TopicsMax, Outcome::Definite);
-            return Handled::Done;
-        };
-        self.join(
-            id,
-            subscribe.subscription,
-            feed_id,
-            SubscriptionState::Waiting { request, start: subscribe.start },
-        );
-        if must_ask {
-            self.outbox.push_back((home, Command::Follow { feed: feed_id, topic }));
-        } else if let Some(feed) = self.feeds.feed(feed_id)
-            && feed.source != Source::Asked
-        {
-            let head = feed.head();
-            let member = Member { connection: id, subscription: subscribe.subscription };
-            self.begin(member, request, subscribe.start, head);
-        }
-        self.count_topics();
-        Handled::Done
-    }
-
-    /// A subscription's feed is known, and `head` is its end: says where delivery begins.
-    fn begin(&mut self, member: Member, request: Seq, start: Start, head: Position) {
-        let Some(session) = session_mut(&mut self.sessions, member.connection) else { return };
-        let Some(subscription) = session.subscriptions.get_mut(&member.subscription) else { return };
-        let Some(feed) = self.feeds.feed(subscription.feed) else { return };
-        let cursor = match start {
-            Start::New => feed.head(),
-            Start::Last => feed.before_last(),
-            Start::After(cursor) if cursor > head => {
-                self.leave(member.connection, member.subscription);
-                self.refuse(member.connection, request, ErrorCode::CursorAhead, Outcome::Definite);
-                return;
-            }
-            Start::After(cursor) => {
-                self.stats.add(Stat::Resumed, 1);
-                if planted::on(Bug::DuplicateOnResume) {
-                    Position { offset: Offset(cursor.offset.0.saturating_sub(1)), ..cursor }
-                } else {
-                    cursor
-                }
-            }
-        };
-        subscription.state = SubscriptionState::Live { cursor, index: feed.index_after(cursor) };
-        subscription.pending = true;
-        session.pending.push_back(member.subscription);
-        let subscribed = Subscribed {
-            subscription: member.subscription,
-            channel: subscription.channel,
-            from: cursor,
-            head: feed.head().max(head),
-            gap: cursor < feed.first_prev(),
-        };
-        session.answer(Answer::Subscribed { request, subscribed }, self.config.requests_in_flight_max);
-        self.touch(member.connection);
-    }
-
-    pub(super) fn unsubscribe(&mut self, id: ConnectionId, subscription: SubscriptionId) -> Handled {
-        let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-        let request = session.requests.open(0, None);
-        let state = session.subscriptions.get(&subscription).map(|known| known.state);
-        match state {
-            None => self.refuse(id, request, ErrorCode::SubscriptionUnknown, Outcome::Definite),
-            Some(state) => {
-                self.leave(id, subscription);
-                let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-                // A SUBSCRIBE that was not answered is done with its UNSUBSCRIBE.
-                if let SubscriptionState::Waiting { request, .. } = state {
-                    session.finish(request);
-                }
-                session.finish(request);
-                self.touch(id);
-            }
-        }
-        Handled::Done
-    }
-
-    fn join(&mut self, id: ConnectionId, name: SubscriptionId, feed_id: FeedId, state: SubscriptionState) {
-        let Some(feed) = self.feeds.feed_mut(feed_id) else { return };
-        let Some(session) = session_mut(&mut self.sessions, id) else { return };
-        let (channel, member) = (session.channel_for(feed_id), feed.members.len());
-        let subscription = Subscription { feed: feed_id, channel, member, state, pending: false };
-        feed.members.push(Member { connection: id, subscription: name });
-        session.subscriptions.insert(name, subscription);
-        self.stats.add(Stat::Subscriptions, 1);
-    }
-
-    /// Takes a subscription out of its feed and its session.
-    fn leave(&mut self, id: ConnectionId, name: SubscriptionId) {
-        let Some(session) = session_mut(&mut self.sessions, id) else { return };
-        let Some(subscription) = session.subscriptions.remove(&name) else { return };
-        if subscription.pending {
-            session.pending.retain(|pending| *pending != name);
-        }
-        self.stats.sub(Stat::Subscriptions, 1);
-        let Some(feed) = self.feeds.feed_mut(subscription.feed) else { return };
-        let left = feed.members.swap_remove(subscription.member);
-        assert_eq!((left.connection, left.subscription), (id, name), "a member of {} is lost", feed.topic);
-        if let Some(moved) = feed.members.get(subscription.member).copied()
-            && let Some(session) = session_mut(&mut self.sessions, moved.connection)
-            && let Some(other) = session.subscriptions.get_mut(&moved.subscription)
-        {
-            other.member = subscription.member;
-        }
-        self.left(subscription.feed);
-    }
-
-    /// Somebody left a feed: if it was the last one, the feed goes, or may be forgotten.
-    fn left(&mut self, id: FeedId) {
-        let Some(feed) = self.feeds.feed(id) else { return };
-        if !feed.members.is_empty() {
-            return;
-        }
-        if feed.source == Source::Home {
-            self.feeds.touch(id);
-            return;
-        }
-        let (home, topic) = (feed.home, feed.topic.clone());
-        self.feeds.remove(id);
-        let unfollow = Command::Unfollow { feed: id, topic };
-        if self.unfollows[usize::from(home.0)].is_empty() && self.rooms.take_first(home) {
-            self.outbox.push_back((home, unfollow));
-        } else {
-            self.unfollows[usize::from(home.0)].push_back(unfollow);
+            self.feeds.touch(slot);
         }
         self.count_topics();
     }
 
-    pub(super) fn leave_all(&mut self, id: ConnectionId) {
-        while let Some(session) = session_mut(&mut self.sessions, id)
-            && let Some((name, subscription)) = session.subscriptions.first_key_value()
-        {
-            let name = *name;
-            if let SubscriptionState::Waiting { request, .. } = subscription.state {
-                session.finish(request);
-            }
-            self.leave(id, name);
-        }
-    }
-
-    fn count_topics(&mut self) {
+    pub(super) fn count_topics(&mut self) {
         self.stats.set(Stat::Topics, self.feeds.len() as u64);
         let forgotten = self.feeds.forgotten() - self.stats.load(Stat::TopicsForgotten);
         self.stats.add(Stat::TopicsForgotten, forgotten);
+        self.count_messages();
     }
 }

@@ -149,7 +149,7 @@ impl Load {
         let (payload, seq, ack) = match self.kind {
             Kind::Publish(body_bytes) => {
                 let body = body_at(body_bytes);
-                let publish = Publish { number: 100_000 + number, topic: TOPIC, retry_of: None, body };
+                let publish = Publish::new(100_000 + number, TOPIC, body);
                 (Payload::Publish(publish), number as u32, 7)
             }
             Kind::Delivery(body_bytes) => {
@@ -159,6 +159,7 @@ impl Load {
                     position: Position::new(1, offset),
                     prev: Offset(offset - 3),
                     skipped: false,
+                    topic: None,
                     body: body_at(body_bytes),
                 };
                 (Payload::Delivery(delivery), number as u32, 7)

@@ -61,7 +61,7 @@ pub struct Receipt {
     pub seq: Seq,
     /// How many publishes, at least one.
     pub count: u32,
-    /// Number of the partition within the topic's class.
+    /// The partition, by the number that SUBSCRIBED has for it.
     pub partition: u32,
     /// Where the first was stored.
     pub position: Position,

@@ -2,8 +2,8 @@
 
 use crate::close::CloseCode;
 use crate::codec::{Reader, Sink, Unreadable};
-use crate::limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX, DETAIL_BYTES_MAX};
-use crate::list::{Item, List};
+use crate::limits::{ADDRESSES_MAX, DETAIL_BYTES_MAX};
+use crate::list::List;
 
 /// BYE: why the connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,15 +138,5 @@ impl<'a> Addresses<'a> {
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &'a str> + Clone {
         self.0.iter()
-    }
-}
-
-impl<'a> Item<'a> for &'a str {
-    fn put<S: Sink>(&self, sink: &mut S) {
-        sink.str(self, ADDRESS_BYTES_MAX);
-    }
-
-    fn read(reader: &mut Reader<'a>) -> Result<Self, Unreadable> {
-        reader.str(ADDRESS_BYTES_MAX)
     }
 }

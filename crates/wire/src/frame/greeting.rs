@@ -1,8 +1,11 @@
 //! HELLO and WELCOME: what is agreed on before anything else.
 
+use super::{position, put_position};
 use crate::codec::{Reader, Sink, Unreadable};
-use crate::ids::{Features, Generation, ProducerId, WindowUnit};
+use crate::ids::{Features, Generation, Position, ProducerId, WindowUnit};
 use crate::limits::AGENT_BYTES_MAX;
+
+const HELLO_SYSTEM_AFTER: u64 = 1;
 
 /// HELLO. The header's window is the client's first grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +18,9 @@ pub struct Hello<'a> {
     pub producer: ProducerId,
     /// Name and version of the client, for logs.
     pub agent: &'a str,
+    /// Where the system subscription goes on, for a client that was here before; else it begins with the
+    /// first message stored from now on.
+    pub system_after: Option<Position>,
 }
 
 impl<'a> Hello<'a> {
@@ -23,6 +29,10 @@ impl<'a> Hello<'a> {
         sink.varint(self.window_unit_log2);
         sink.raw(&self.producer.0.to_be_bytes());
         sink.str(self.agent, AGENT_BYTES_MAX);
+        if let Some(position) = self.system_after {
+            sink.varint(HELLO_SYSTEM_AFTER);
+            put_position(sink, position);
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, Unreadable> {
@@ -31,6 +41,11 @@ impl<'a> Hello<'a> {
             window_unit_log2: reader.varint()?,
             producer: ProducerId(u128::from_be_bytes(reader.array()?)),
             agent: reader.str(AGENT_BYTES_MAX)?,
+            system_after: if !reader.is_empty() && reader.varint()? & HELLO_SYSTEM_AFTER != 0 {
+                Some(position(reader)?)
+            } else {
+                None
+            },
         })
     }
 }

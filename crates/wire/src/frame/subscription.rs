@@ -3,22 +3,82 @@
 use super::{position, put_position, subscription_id};
 use crate::codec::{Reader, Sink, Unreadable};
 use crate::ids::{ChannelId, Position, SubscriptionId};
-use crate::limits::TOPIC_BYTES_MAX;
+use crate::limits::{PARTS_MAX, TOPIC_BYTES_MAX};
+use crate::list::{Item, List};
 
 const START_NEW: u64 = 0;
 const START_LAST: u64 = 1;
 const START_AFTER: u64 = 2;
-const SUBSCRIBED_GAP: u64 = 1;
+const START_FIRST: u64 = 3;
+const START_AFTER_EACH: u64 = 4;
+const PART_GAP: u64 = 1;
 
 /// Where a subscription begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum Start<'a> {
     /// With the first message stored from now on.
     New,
     /// With the last message stored, if there is one.
     Last,
-    /// With the first message behind this position.
+    /// With the oldest message that is kept.
+    First,
+    /// Of a topic: with the first message behind this position.
     After(Position),
+    /// Of a filter: in each partition with the first message behind its cursor. A partition that is not
+    /// named begins with the oldest message kept, and a GAP if any were there before.
+    AfterEach(Cursors<'a>),
+}
+
+/// How far a client has come in one partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Cursor {
+    /// The partition, as SUBSCRIBED named it.
+    pub partition: u32,
+    /// The last position that it was told of.
+    pub position: Position,
+}
+
+impl Item<'_> for Cursor {
+    fn put<S: Sink>(&self, sink: &mut S) {
+        sink.varint(self.partition.into());
+        put_position(sink, self.position);
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
+        Ok(Self { partition: reader.varint_u32()?, position: position(reader)? })
+    }
+}
+
+/// The cursor of a filter: a position a partition, in the order of their numbers; at most [`PARTS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cursors<'a>(List<'a, Cursor>);
+
+impl<'a> Cursors<'a> {
+    /// These; each partition once, in the order of their numbers.
+    #[must_use]
+    pub const fn new(cursors: &'a [Cursor]) -> Self {
+        Self(List::Listed(cursors))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = Cursor> + Clone + 'a {
+        self.0.iter()
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) {
+        assert!(self.are_in_order(), "cursors out of order: {self:?}");
+        self.0.put(sink, PARTS_MAX);
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Unreadable> {
+        let cursors = Self(List::read(reader, PARTS_MAX)?);
+        if cursors.are_in_order() { Ok(cursors) } else { Err(Unreadable) }
+    }
+
+    /// A partition has one cursor, and a list one order: so it need not be sorted, nor searched.
+    fn are_in_order(&self) -> bool {
+        self.iter().map(|cursor| cursor.partition).is_sorted_by(|a, b| a < b)
+    }
 }
 
 /// SUBSCRIBE.
@@ -26,10 +86,10 @@ pub enum Start {
 pub struct Subscribe<'a> {
     /// The client's name for it; free within the session.
     pub subscription: SubscriptionId,
-    /// What to follow. Not yet checked to be a valid name.
+    /// What to follow: a topic, or a filter. Not yet checked.
     pub topic: &'a str,
     /// Where to begin.
-    pub start: Start,
+    pub start: Start<'a>,
 }
 
 impl<'a> Subscribe<'a> {
@@ -39,9 +99,14 @@ impl<'a> Subscribe<'a> {
         match self.start {
             Start::New => sink.varint(START_NEW),
             Start::Last => sink.varint(START_LAST),
+            Start::First => sink.varint(START_FIRST),
             Start::After(position) => {
                 sink.varint(START_AFTER);
                 put_position(sink, position);
+            }
+            Start::AfterEach(cursors) => {
+                sink.varint(START_AFTER_EACH);
+                cursors.put(sink);
             }
         }
     }
@@ -53,7 +118,9 @@ impl<'a> Subscribe<'a> {
             start: match reader.varint()? {
                 START_NEW => Start::New,
                 START_LAST => Start::Last,
+                START_FIRST => Start::First,
                 START_AFTER => Start::After(position(reader)?),
+                START_AFTER_EACH => Start::AfterEach(Cursors::decode(reader)?),
                 _ => return Err(Unreadable),
             },
         })
@@ -62,34 +129,90 @@ impl<'a> Subscribe<'a> {
 
 /// SUBSCRIBED.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Subscribed {
-    /// Which one.
+pub struct Subscribed<'a> {
+    /// Which one; [`SubscriptionId::SYSTEM`] for the one that every session has unasked.
     pub subscription: SubscriptionId,
+    /// Where it begins: one part for a topic, one a partition for a filter.
+    pub parts: Parts<'a>,
+}
+
+impl<'a> Subscribed<'a> {
+    pub(super) fn put<S: Sink>(&self, sink: &mut S) {
+        sink.varint(u64::from(self.subscription.0));
+        self.parts.put(sink);
+    }
+
+    pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, Unreadable> {
+        Ok(Self { subscription: subscription_id(reader)?, parts: Parts::decode(reader)? })
+    }
+}
+
+/// A subscription's beginning in one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
     /// What its deliveries and gaps are called from here on.
     pub channel: ChannelId,
+    /// The partition, for a cursor: its class in the upper half, its number within that in the lower.
+    pub partition: u32,
     /// Deliveries begin behind this position.
     pub from: Position,
-    /// The topic's last message when this was said: what lies between is replay, what lies
-    /// behind is live.
+    /// The last message when this was said: what lies between is replay, what lies behind is live.
     pub head: Position,
+    /// Messages of the replay, as far as the node knew when it said so; some may be evicted before they
+    /// are sent, and a GAP then tells.
+    pub count: u64,
     /// Whether a GAP will say that messages behind the asked cursor are gone.
     pub gap: bool,
 }
 
-impl Subscribed {
-    pub(super) fn put<S: Sink>(&self, sink: &mut S) {
-        sink.varint(u64::from(self.subscription.0));
-        sink.varint(u64::from(self.channel.0));
-        sink.varint(if self.gap { SUBSCRIBED_GAP } else { 0 });
+impl Item<'_> for Part {
+    fn put<S: Sink>(&self, sink: &mut S) {
+        sink.varint(self.channel.0.into());
+        sink.varint(self.partition.into());
+        sink.varint(if self.gap { PART_GAP } else { 0 });
         put_position(sink, self.from);
         put_position(sink, self.head);
+        sink.varint(self.count);
     }
 
-    pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
-        let subscription = subscription_id(reader)?;
+    fn read(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
         let channel = ChannelId(reader.varint_u32()?);
-        let gap = reader.varint()? & SUBSCRIBED_GAP != 0;
-        Ok(Self { subscription, channel, gap, from: position(reader)?, head: position(reader)? })
+        let partition = reader.varint_u32()?;
+        let gap = reader.varint()? & PART_GAP != 0;
+        let (from, head) = (position(reader)?, position(reader)?);
+        Ok(Self { channel, partition, from, head, count: reader.varint()?, gap })
+    }
+}
+
+/// The parts of a SUBSCRIBED, in the order of their partitions' numbers; at most [`PARTS_MAX`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parts<'a>(List<'a, Part>);
+
+impl<'a> Parts<'a> {
+    /// These, at least one; each partition once, in the order of their numbers.
+    #[must_use]
+    pub const fn new(parts: &'a [Part]) -> Self {
+        Self(List::Listed(parts))
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = Part> + Clone + 'a {
+        self.0.iter()
+    }
+
+    fn put<S: Sink>(&self, sink: &mut S) {
+        assert!(self.are_in_order(), "no parts, or out of order: {self:?}");
+        self.0.put(sink, PARTS_MAX);
+    }
+
+    fn decode(reader: &mut Reader<'a>) -> Result<Self, Unreadable> {
+        let parts = Self(List::read(reader, PARTS_MAX)?);
+        if parts.are_in_order() { Ok(parts) } else { Err(Unreadable) }
+    }
+
+    /// A subscription that has begun has a part, and one a partition.
+    fn are_in_order(&self) -> bool {
+        self.0.len() > 0 && self.iter().map(|part| part.partition).is_sorted_by(|a, b| a < b)
     }
 }
 
@@ -104,11 +227,14 @@ pub enum GapReason {
     Uncertain,
     /// A later message replaced them.
     Conflated,
+    /// Their time to live was over.
+    Expired,
 }
 
 impl GapReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: &[Self] = &[Self::Overflow, Self::Generation, Self::Uncertain, Self::Conflated];
+    pub const ALL: &[Self] =
+        &[Self::Overflow, Self::Generation, Self::Uncertain, Self::Conflated, Self::Expired];
 
     /// Number on the wire.
     #[must_use]
@@ -118,6 +244,7 @@ impl GapReason {
             Self::Generation => 2,
             Self::Uncertain => 3,
             Self::Conflated => 4,
+            Self::Expired => 5,
         }
     }
 
@@ -129,6 +256,7 @@ impl GapReason {
             Self::Generation => "generation",
             Self::Uncertain => "uncertain",
             Self::Conflated => "conflated",
+            Self::Expired => "expired",
         }
     }
 

@@ -1,14 +1,15 @@
 //! Any frame between client and node, drawn by proptest.
 
-use crate::values::{body, number, number_u16, number_u32, text};
+use crate::values::{ascending, body, count, number, number_u16, number_u32, text};
 use multibeam_wire::limits::{
-    ADDRESS_BYTES_MAX, ADDRESSES_MAX, AGENT_BYTES_MAX, BODY_BYTES_MAX, DETAIL_BYTES_MAX, RECEIPT_RANGES_MAX,
-    TOPIC_BYTES_MAX,
+    ADDRESS_BYTES_MAX, ADDRESSES_MAX, AGENT_BYTES_MAX, BODY_BYTES_MAX, DETAIL_BYTES_MAX, KEY_BYTES_MAX,
+    KEYS_MAX, PARTS_MAX, PAYLOAD_BYTES_MAX, RECEIPT_RANGES_MAX, TOPIC_BYTES_MAX,
 };
 use multibeam_wire::{
-    Addresses, Bye, ChannelId, Delivery, Direction, Features, FrameType, Gap, GapReason, Generation, GoAway,
-    Hello, Offset, Outcome, Payload, Position, ProducerId, Publish, Receipt, Receipts, Refusal, Reject, Seq,
-    Start, Subscribe, Subscribed, SubscriptionId, Welcome, WindowUnit,
+    Addresses, Bye, ChannelId, Cursor, Cursors, Delivery, Direction, Features, FrameType, Gap, GapReason,
+    Generation, GoAway, Hello, Keys, Offset, Outcome, Part, Parts, Payload, Position, ProducerId, Publish,
+    Receipt, Receipts, Refusal, Reject, Seq, Start, Subscribe, Subscribed, SubscriptionId, Welcome,
+    WindowUnit,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -58,30 +59,45 @@ pub(crate) struct Drawn {
     text: String,
     body: Vec<u8>,
     receipts: Vec<Receipt>,
-    addresses: Vec<String>,
+    cursors: Vec<Cursor>,
+    parts: Vec<Part>,
+    /// Keys or addresses.
+    texts: Vec<String>,
 }
 
 impl Drawn {
     /// Hands the payload to `f`.
     pub(crate) fn with<R>(&self, f: impl FnOnce(Payload<'_>) -> R) -> R {
         let (text, body) = (self.text.as_str(), self.body.as_slice());
-        let addresses: Vec<&str> = self.addresses.iter().map(String::as_str).collect();
+        let texts: Vec<&str> = self.texts.iter().map(String::as_str).collect();
         f(match self.bare {
-            Payload::Publish(publish) => Payload::Publish(Publish { topic: text, body, ..publish }),
-            Payload::Delivery(delivery) => Payload::Delivery(Delivery { body, ..delivery }),
+            Payload::Publish(publish) => {
+                Payload::Publish(Publish { topic: text, keys: Keys::new(&texts), body, ..publish })
+            }
+            Payload::Delivery(delivery) => {
+                Payload::Delivery(Delivery { topic: delivery.topic.map(|_| text), body, ..delivery })
+            }
             Payload::Ack(_) => Payload::Ack(Receipts::new(&self.receipts)),
             Payload::Hello(hello) => Payload::Hello(Hello { agent: text, ..hello }),
-            Payload::Subscribe(subscribe) => Payload::Subscribe(Subscribe { topic: text, ..subscribe }),
+            Payload::Subscribe(subscribe) => {
+                let start = match subscribe.start {
+                    Start::AfterEach(_) => Start::AfterEach(Cursors::new(&self.cursors)),
+                    bare @ (Start::New | Start::Last | Start::First | Start::After(_)) => bare,
+                };
+                Payload::Subscribe(Subscribe { topic: text, start, ..subscribe })
+            }
+            Payload::Subscribed(subscribed) => {
+                Payload::Subscribed(Subscribed { parts: Parts::new(&self.parts), ..subscribed })
+            }
             Payload::Error(refusal) => Payload::Error(Refusal { detail: text, ..refusal }),
             Payload::GoAway(go_away) => {
-                Payload::GoAway(GoAway { addresses: Addresses::new(&addresses), ..go_away })
+                Payload::GoAway(GoAway { addresses: Addresses::new(&texts), ..go_away })
             }
             Payload::Reject(reject) => Payload::Reject(Reject { detail: text, ..reject }),
             Payload::Bye(bye) => Payload::Bye(Bye { detail: text, ..bye }),
             bare @ (Payload::Heartbeat
             | Payload::WindowUpdate
             | Payload::Welcome(_)
-            | Payload::Subscribed(_)
             | Payload::Unsubscribe(_)
             | Payload::Gap(_)) => bare,
         })
@@ -90,7 +106,8 @@ impl Drawn {
 
 impl From<Payload<'static>> for Drawn {
     fn from(bare: Payload<'static>) -> Self {
-        Self { bare, text: String::new(), body: Vec::new(), receipts: Vec::new(), addresses: Vec::new() }
+        let (text, body, receipts) = (String::new(), Vec::new(), Vec::new());
+        Self { bare, text, body, receipts, cursors: Vec::new(), parts: Vec::new(), texts: Vec::new() }
     }
 }
 
@@ -169,27 +186,36 @@ fn position() -> impl Strategy<Value = Position> + Clone {
 }
 
 fn publish() -> BoxedStrategy<Drawn> {
-    (number(), text(TOPIC_BYTES_MAX), option::of(number()), body(BODY_BYTES_MAX))
-        .prop_map(|(number, text, retry_of, body)| {
+    let keys = count(KEYS_MAX).prop_flat_map(|count| vec(text(KEY_BYTES_MAX), count));
+    let (retry_of, ttl_ms) = (option::of(number()), option::of(number_u32()));
+    (number(), text(TOPIC_BYTES_MAX), retry_of, ttl_ms, keys, body(BODY_BYTES_MAX))
+        .prop_map(|(number, text, retry_of, ttl_ms, texts, mut body)| {
+            let number = number.min(u64::MAX - (texts.len() as u64).saturating_sub(1));
             let retry_of = retry_of.map(Generation);
-            let publish = Publish { number, topic: "", retry_of, body: &[] };
-            Drawn { text, body, ..Payload::Publish(publish).into() }
+            let publish = Publish { retry_of, ttl_ms, ..Publish::new(number, "", &[]) };
+            let drawn = Drawn { text, texts, ..Payload::Publish(publish).into() };
+            // The length of the body may take three bytes where that of none took one.
+            let head_bytes = drawn.with(|payload| payload.encode(Seq(0), Seq(0), 0, &mut Vec::new())) + 2;
+            body.truncate(PAYLOAD_BYTES_MAX - head_bytes);
+            Drawn { body, ..drawn }
         })
         .boxed()
 }
 
 fn delivery() -> BoxedStrategy<Drawn> {
-    (number_u32(), number(), number(), number(), any::<bool>(), body(BODY_BYTES_MAX))
-        .prop_map(|(channel, generation, offset, back, skipped, body)| {
+    let topic = option::of(text(TOPIC_BYTES_MAX));
+    (number_u32(), number(), number(), number(), any::<bool>(), topic, body(BODY_BYTES_MAX))
+        .prop_map(|(channel, generation, offset, back, skipped, topic, body)| {
             let offset = offset.max(1);
             let delivery = Delivery {
                 channel: ChannelId(channel),
                 position: Position::new(generation, offset),
                 prev: Offset(offset - (back % offset + 1).min(offset)),
                 skipped,
+                topic: topic.is_some().then_some(""),
                 body: &[],
             };
-            Drawn { body, ..Payload::Delivery(delivery).into() }
+            Drawn { text: topic.unwrap_or_default(), body, ..Payload::Delivery(delivery).into() }
         })
         .boxed()
 }
@@ -204,18 +230,17 @@ fn ack() -> BoxedStrategy<Drawn> {
             copies,
         },
     );
-    let count = prop_oneof![0usize..4, Just(RECEIPT_RANGES_MAX)];
-    count
+    count(RECEIPT_RANGES_MAX)
         .prop_flat_map(move |count| vec(receipt.clone(), count))
         .prop_map(|receipts| Drawn { receipts, ..Payload::ACK.into() })
         .boxed()
 }
 
 fn hello() -> BoxedStrategy<Drawn> {
-    (number(), number(), any::<u128>(), text(AGENT_BYTES_MAX))
-        .prop_map(|(features, window_unit_log2, producer, text)| {
+    (number(), number(), any::<u128>(), text(AGENT_BYTES_MAX), option::of(position()))
+        .prop_map(|(features, window_unit_log2, producer, text, system_after)| {
             let (features, producer) = (Features(features), ProducerId(producer));
-            let hello = Hello { features, window_unit_log2, producer, agent: "" };
+            let hello = Hello { features, window_unit_log2, producer, agent: "", system_after };
             Drawn { text, ..Payload::Hello(hello).into() }
         })
         .boxed()
@@ -238,20 +263,45 @@ fn welcome() -> BoxedStrategy<Drawn> {
 }
 
 fn subscribe() -> BoxedStrategy<Drawn> {
-    let start = prop_oneof![Just(Start::New), Just(Start::Last), position().prop_map(Start::After)];
-    (number_u32(), text(TOPIC_BYTES_MAX), start)
-        .prop_map(|(id, text, start)| {
+    let start = prop_oneof![
+        Just(Start::New),
+        Just(Start::Last),
+        Just(Start::First),
+        position().prop_map(Start::After),
+        Just(Start::AfterEach(Cursors::new(&[]))),
+    ];
+    (number_u32(), text(TOPIC_BYTES_MAX), start, cursors())
+        .prop_map(|(id, text, start, cursors)| {
             let subscribe = Subscribe { subscription: SubscriptionId(id), topic: "", start };
-            Drawn { text, ..Payload::Subscribe(subscribe).into() }
+            Drawn { text, cursors, ..Payload::Subscribe(subscribe).into() }
         })
         .boxed()
 }
 
+fn cursors() -> impl Strategy<Value = Vec<Cursor>> {
+    count(PARTS_MAX).prop_flat_map(|count| (ascending(count), vec(position(), count))).prop_map(
+        |(partitions, positions)| {
+            let cursors = partitions.into_iter().zip(positions);
+            cursors.map(|(partition, position)| Cursor { partition, position }).collect()
+        },
+    )
+}
+
 fn subscribed() -> BoxedStrategy<Drawn> {
-    (number_u32(), number_u32(), position(), position(), any::<bool>())
-        .prop_map(|(id, channel, from, head, gap)| {
-            let (subscription, channel) = (SubscriptionId(id), ChannelId(channel));
-            Payload::Subscribed(Subscribed { subscription, channel, from, head, gap }).into()
+    let part = (number_u32(), position(), position(), number(), any::<bool>());
+    let parts = count(PARTS_MAX).prop_flat_map(move |count| {
+        let count = count.max(1);
+        (ascending(count), vec(part.clone(), count))
+    });
+    (number_u32(), parts)
+        .prop_map(|(id, (partitions, parts))| {
+            let part = |(partition, (channel, from, head, count, gap))| {
+                let channel = ChannelId(channel);
+                Part { channel, partition, from, head, count, gap }
+            };
+            let parts = partitions.into_iter().zip(parts).map(part).collect();
+            let subscribed = Subscribed { subscription: SubscriptionId(id), parts: Parts::new(&[]) };
+            Drawn { parts, ..Payload::Subscribed(subscribed).into() }
         })
         .boxed()
 }
@@ -281,9 +331,9 @@ fn error() -> BoxedStrategy<Drawn> {
 
 fn go_away() -> BoxedStrategy<Drawn> {
     (number_u16(), number_u32(), number_u32(), vec(text(ADDRESS_BYTES_MAX), 0..=ADDRESSES_MAX))
-        .prop_map(|(reason, deadline_ms, retry_after_ms, addresses)| {
+        .prop_map(|(reason, deadline_ms, retry_after_ms, texts)| {
             let go_away = GoAway { reason, deadline_ms, retry_after_ms, addresses: Addresses::new(&[]) };
-            Drawn { addresses, ..Payload::GoAway(go_away).into() }
+            Drawn { texts, ..Payload::GoAway(go_away).into() }
         })
         .boxed()
 }

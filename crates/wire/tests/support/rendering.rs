@@ -2,7 +2,7 @@
 //! `LABEL seq N ack N window N name=value …`, the payload's fields in their order.
 
 use multibeam_wire::link::{Identity, LinkFrame, LinkPayload, LinkPurpose, Part};
-use multibeam_wire::{Bye, Frame, Header, Outcome, Payload, Start};
+use multibeam_wire::{self as wire, Bye, Cursor, Frame, Header, Outcome, Payload, Start};
 use std::fmt::Write;
 
 /// A frame between client and node.
@@ -15,6 +15,12 @@ pub(crate) fn frame(frame: &Frame<'_>) -> String {
             if let Some(generation) = publish.retry_of {
                 line.plain("retry_of", generation.0);
             }
+            if let Some(ttl_ms) = publish.ttl_ms {
+                line.plain("ttl_ms", ttl_ms);
+            }
+            for key in publish.keys.iter() {
+                line.text("key", key);
+            }
             line.bytes("body", publish.body);
         }
         Payload::Delivery(delivery) => {
@@ -22,6 +28,9 @@ pub(crate) fn frame(frame: &Frame<'_>) -> String {
             line.flag("skipped", delivery.skipped);
             line.plain("position", delivery.position);
             line.plain("prev", delivery.prev.0);
+            if let Some(topic) = delivery.topic {
+                line.text("topic", topic);
+            }
             line.bytes("body", delivery.body);
         }
         Payload::Heartbeat | Payload::WindowUpdate => {}
@@ -41,6 +50,9 @@ pub(crate) fn frame(frame: &Frame<'_>) -> String {
             line.plain("unit", hello.window_unit_log2);
             line.plain("producer", format_args!("{:032x}", hello.producer.0));
             line.text("agent", hello.agent);
+            if let Some(position) = hello.system_after {
+                line.plain("system_after", position);
+            }
         }
         Payload::Welcome(welcome) => {
             line.plain("features", welcome.features.0);
@@ -56,15 +68,21 @@ pub(crate) fn frame(frame: &Frame<'_>) -> String {
             match subscribe.start {
                 Start::New => line.plain("start", "new"),
                 Start::Last => line.plain("start", "last"),
+                Start::First => line.plain("start", "first"),
                 Start::After(position) => line.plain("start", format_args!("after {position}")),
+                Start::AfterEach(cursors) => {
+                    line.plain("start", "after each");
+                    for Cursor { partition, position } in cursors.iter() {
+                        line.plain("cursor", format_args!("partition {partition} at {position}"));
+                    }
+                }
             }
         }
         Payload::Subscribed(subscribed) => {
             line.plain("subscription", subscribed.subscription.0);
-            line.plain("channel", subscribed.channel.0);
-            line.flag("gap", subscribed.gap);
-            line.plain("from", subscribed.from);
-            line.plain("head", subscribed.head);
+            for part in subscribed.parts.iter() {
+                line.begins(&part);
+            }
         }
         Payload::Unsubscribe(subscription) => line.plain("subscription", subscription.0),
         Payload::Gap(gap) => {
@@ -176,6 +194,15 @@ impl Line {
             Ok(text) if !text.chars().any(char::is_control) => self.text(name, text),
             Ok(_) | Err(_) => self.plain(name, crate::notation::hex(value)),
         }
+    }
+
+    fn begins(&mut self, part: &wire::Part) {
+        self.plain("channel", part.channel.0);
+        self.plain("partition", part.partition);
+        self.flag("gap", part.gap);
+        self.plain("from", part.from);
+        self.plain("head", part.head);
+        self.plain("count", part.count);
     }
 
     fn bye(&mut self, bye: &Bye<'_>) {

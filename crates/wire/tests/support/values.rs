@@ -46,6 +46,31 @@ pub(crate) fn text(bytes_max: usize) -> BoxedStrategy<String> {
     .boxed()
 }
 
+/// How many of something there are: often none, one or as many as there may be.
+pub(crate) fn count(count_max: usize) -> BoxedStrategy<usize> {
+    prop_oneof![3 => Just(0), 3 => Just(1), 4 => 2usize..6, 1 => Just(count_max)].boxed()
+}
+
+/// So many numbers, each above the one before it; at times up to the largest.
+pub(crate) fn ascending(count: usize) -> BoxedStrategy<Vec<u32>> {
+    assert!(count <= 1 << 8);
+    let step = prop_oneof![3 => 1u32..4, 1 => 1u32..1 << 23];
+    (number_u32(), vec(step, count), any::<bool>())
+        .prop_map(|(first, steps, up_to_max)| {
+            let mut last = first >> 1;
+            let mut next = |step| {
+                last += step;
+                last
+            };
+            let mut numbers: Vec<u32> = steps.into_iter().map(&mut next).collect();
+            if let (Some(last), true) = (numbers.last_mut(), up_to_max) {
+                *last = u32::MAX;
+            }
+            numbers
+        })
+        .boxed()
+}
+
 /// Any bytes, at most so many.
 pub(crate) fn body(bytes_max: usize) -> BoxedStrategy<Vec<u8>> {
     prop_oneof![
