@@ -47,6 +47,9 @@ pub(crate) struct Evictions {
     pub(crate) by_budget: u64,
 }
 
+/// Entries of feeds that are gone which are not worth a sweep.
+const IDLE_DEAD_MIN: usize = 64;
+
 /// The table holds as many feeds as it may, and each is in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Full;
@@ -204,6 +207,7 @@ impl Feeds {
         }
         if self.table.is_empty() {
             self.by_name = HashTable::new();
+            self.idle = VecDeque::new();
         }
         Some(feed)
     }
@@ -217,6 +221,18 @@ impl Feeds {
         if feed.source == Source::Home && feed.idle() && !feed.idle_queued {
             feed.idle_queued = true;
             self.idle.push_back((id, used));
+            self.sweep_idle();
+        }
+    }
+
+    /// Drops entries of feeds that went without waiting for their turn.
+    fn sweep_idle(&mut self) {
+        if self.idle.len() > 2 * self.table.len() + IDLE_DEAD_MIN {
+            let table = &self.table;
+            self.idle.retain(|(id, _)| {
+                table.used(id.slot) == Some(id.generation)
+                    && table.at(id.slot).is_some_and(|feed| feed.idle_queued)
+            });
         }
     }
 
@@ -295,7 +311,7 @@ impl Feeds {
     #[cfg(any(test, debug_assertions))]
     pub(crate) fn invariants(&self) {
         assert_eq!(self.by_name.len(), self.table.len(), "names and feeds differ");
-        assert!(self.idle.len() <= 2 * self.table.len() + self.forgotten as usize + self.uses as usize);
+        assert!(self.idle.len() <= 2 * self.table.len() + IDLE_DEAD_MIN + 1 || self.table.is_empty());
         let memory: usize = self.table.iter().map(|(_, _, feed)| feed.memory()).sum();
         assert_eq!(memory, self.log_bytes, "bytes of messages are miscounted");
         let live: usize = self.orders.iter().map(Order::live).sum();
@@ -313,4 +329,28 @@ fn hash(secret: u64, text: &str, filter: Option<PartitionId>) -> u64 {
     hasher.write(text.as_bytes());
     hasher.write_u64(filter.map_or(u64::MAX, |partition| partition.number().into()));
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A topic that nobody ever published to leaves nothing behind when its only subscriber goes.
+    #[test]
+    fn topics_that_come_and_go_leave_nothing() {
+        let config = ShardConfig::default();
+        let mut feeds = Feeds::new(1, Arc::clone(&config.classes));
+        let stays = "a.that.stays";
+        for topic in std::iter::once(stays.to_owned()).chain((0..10_000).map(|n| format!("user.{n}.msg"))) {
+            let partition = config.classes.partition_of(&topic);
+            let name = FeedName { text: Arc::from(&*topic), partition, filter: false };
+            let slot = feeds.open_home(&name, ShardId(0), Generation(1), &config, Time(0)).unwrap();
+            if topic != stays {
+                feeds.left(slot);
+            }
+            feeds.invariants();
+        }
+        assert_eq!(feeds.len(), 1);
+        assert!(feeds.idle.len() <= IDLE_DEAD_MIN + 3, "{} entries", feeds.idle.len());
+    }
 }

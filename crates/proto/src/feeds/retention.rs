@@ -86,6 +86,7 @@ impl Feeds {
                 self.orders[class].pop_front();
                 self.evictions.by_age += self.evict_through(&place);
             }
+            self.orders[class].rest();
         }
     }
 
