@@ -209,6 +209,7 @@ impl Feeds {
             self.by_name = HashTable::new();
             self.idle = VecDeque::new();
         }
+        self.sweep_idle();
         Some(feed)
     }
 
@@ -346,6 +347,8 @@ mod tests {
             let name = FeedName { text: Arc::from(&*topic), partition, filter: false };
             let slot = feeds.open_home(&name, ShardId(0), Generation(1), &config, Time(0)).unwrap();
             if topic != stays {
+                // Queued to be forgotten some time, and gone before.
+                feeds.touch(slot);
                 feeds.left(slot);
             }
             feeds.invariants();
