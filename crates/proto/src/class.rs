@@ -89,7 +89,7 @@ pub const PARTITIONS_MAX: u16 = 1024;
 /// Classes of a node: each publish to a new topic is compared with all of them.
 pub const CLASSES_MAX: usize = 64;
 
-/// Messages that a topic keeps, at the most: a place in its index costs 24 bytes.
+/// Messages that a topic keeps, at the most: a place in its index costs 32 bytes.
 pub const RETAIN_MESSAGES_MAX: u32 = 65_536;
 
 /// Bytes that a topic keeps, at the most: moved as a whole now and then, which takes 0.1 ms a MiB.
