@@ -28,7 +28,7 @@ fn greet(node: &NodeProcess) -> TcpStream {
     stream
 }
 
-/// The next frame: `Ok` for WELCOME, the code of a BYE, or nothing.
+/// The next frame but SUBSCRIBED: `Ok` for WELCOME, the code of a BYE, or nothing.
 fn first_word(stream: &mut TcpStream) -> Result<(), Option<u16>> {
     let mut inbound = Inbound::new(Direction::ToClient);
     let mut buffer = [0; 1024];
@@ -43,9 +43,13 @@ fn first_word(stream: &mut TcpStream) -> Result<(), Option<u16>> {
             return Err(None);
         }
         inbound.push(&buffer[..count]);
-        if let Some(frame) = inbound.next_frame().unwrap() {
+        while let Some(frame) = inbound.next_frame().unwrap() {
             if let Payload::Bye(Bye { code, .. }) = frame.payload {
                 return Err(Some(code));
+            }
+            // The system's subscription may begin at any time behind WELCOME.
+            if matches!(frame.payload, Payload::Subscribed(_)) {
+                continue;
             }
             assert!(matches!(frame.payload, Payload::Welcome(_)), "{frame:?}");
             return Ok(());
