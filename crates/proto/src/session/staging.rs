@@ -534,7 +534,8 @@ impl Session {
             }
         }
         self.requeue(staged, end, context);
-        if all {
+        // A send of an old tail alone says nothing of the window.
+        if all && !staged.is_empty() {
             self.blocked = self.blocks_when_taken;
         }
         if end > taken {
