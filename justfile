@@ -47,9 +47,9 @@ tsan times="3":
     RUSTC_BOOTSTRAP=1 RUSTFLAGS="-Zsanitizer=thread -Cunsafe-allow-abi-mismatch=sanitizer" cargo test \
         --target x86_64-unknown-linux-gnu --target-dir target/tsan -p multibeam-rings --test stress -- {{times}}
 
-# Random scripts over the scripted kernel, without a fuzzer.
-scripts count="20000":
-    cargo run --profile sim -p multibeam-fuzz --bin scripts -- --count {{count}}
+# Random scripts over the scripted kernel, or lives of a shard (target `session`), without a fuzzer.
+scripts count="20000" target="event-loop":
+    cargo run --profile sim -p multibeam-fuzz --bin scripts -- --target {{target}} --count {{count}}
 
 # One fuzz target (a folder of fuzz/corpus) for so many seconds; needs cargo-fuzz.
 fuzz target seconds="60":

@@ -24,6 +24,11 @@ fn event_loop_corpus() {
 }
 
 #[test]
+fn session_corpus() {
+    replay("session", multibeam_fuzz::session);
+}
+
+#[test]
 fn client_frame_corpus() {
     replay("client_frame", multibeam_fuzz::client_frame);
 }

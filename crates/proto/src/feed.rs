@@ -192,6 +192,11 @@ impl Feed {
         self.log().and_then(Log::last).map_or(self.floor, |last| last.offset)
     }
 
+    /// The last message here, or the floor.
+    pub(crate) fn last(&self) -> Position {
+        self.position(self.last_offset())
+    }
+
     /// Drops the oldest message. False: there is none.
     pub(crate) fn evict(&mut self) -> bool {
         let Some(log) = &mut self.log else { return false };

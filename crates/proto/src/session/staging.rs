@@ -355,8 +355,13 @@ impl Session {
                 return Walk::OutOfCredit;
             }
             let lost = matches!(step.gap, Some((_, GapReason::Overflow)));
-            if lost && overflow == Overflow::Disconnect && sub.state == SubState::Live {
-                return Walk::TooSlow;
+            if lost && overflow == Overflow::Disconnect {
+                // What comes before the loss is delivered first: whoever resumes behind it is past it.
+                match sub.state {
+                    _ if cursor > sub.cursor => return Walk::Full,
+                    SubState::Live => return Walk::TooSlow,
+                    SubState::Fresh | SubState::Waiting(_) => {}
+                }
             }
             if let Some(message) = step.message {
                 let bytes = self.payload_bytes(feed, place, message);

@@ -159,7 +159,7 @@ impl Shard {
         }
         let home = self.config.classes.home(name.partition, self.setup.shards);
         if home == self.setup.id {
-            self.feeds.open_home(name, home, self.setup.generation, &self.config, now)
+            self.open_home(name, now)
         } else {
             self.feeds.open_follower(name, home, &self.config)
         }

@@ -3,6 +3,7 @@
 use super::{Shard, session_mut, touch};
 use crate::command::{Command, FeedName, FeedState};
 use crate::feed::{Arrival, Follower};
+use crate::feeds::Full;
 use crate::ids::{ConnectionId, FeedId, ShardId};
 use crate::message::Message;
 use crate::session::Stall;
@@ -205,6 +206,14 @@ impl Shard {
         self.count_messages();
     }
 
+    /// A feed whose home this is, for somebody who follows it.
+    pub(super) fn open_home(&mut self, name: &FeedName, now: Time) -> Result<u32, Full> {
+        let slot = self.feeds.open_home(name, self.setup.id, self.setup.generation, &self.config, now)?;
+        // A filter's feed begins with copies, which cost what others do.
+        self.feeds.keep_within(self.config.messages_bytes_max);
+        Ok(slot)
+    }
+
     /// Another shard asks for a feed whose home this is.
     fn follow(
         &mut self,
@@ -213,10 +222,7 @@ impl Shard {
         name: &FeedName,
         now: Time,
     ) -> Result<FeedState, ErrorCode> {
-        let slot = self
-            .feeds
-            .open_home(name, self.setup.id, self.setup.generation, &self.config, now)
-            .map_err(|_| ErrorCode::TopicsMax)?;
+        let slot = self.open_home(name, now).map_err(|_| ErrorCode::TopicsMax)?;
         self.count_topics();
         let Some(feed) = self.feeds.at_mut(slot) else { unreachable!("opened above") };
         let first = feed.first_index();
