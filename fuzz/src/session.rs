@@ -359,7 +359,7 @@ impl World {
         let delivered = self.clients.iter().flatten().map(|client| client.received.delivered).sum::<u64>();
         let mut stats = Stats::default();
         for stat in Stat::ALL {
-            stats.add(*stat, self.shard.stats().load(*stat));
+            stats.add(*stat, self.shard.refresh_stats().load(*stat));
         }
         Ok(Reached { delivered: self.delivered + delivered, stats })
     }

@@ -244,7 +244,7 @@ impl<K: Kernel> Loop<K> {
                 Event::Accept => self.acceptable = true,
                 // The ring is drained in each turn.
                 Event::Doorbell => {}
-                Event::Socket { token, readable, writable } => match self.connections.find(token) {
+                Event::Socket { token, readable, writable, ended } => match self.connections.find(token) {
                     None => self.shard.stats().add(Stat::StaleEvents, 1),
                     Some(slot) => {
                         if let Some(connection) = self.connections.at_mut(slot) {
@@ -253,6 +253,9 @@ impl<K: Kernel> Loop<K> {
                             }
                             if writable {
                                 connection.flags.set(Flags::WRITABLE);
+                            }
+                            if ended {
+                                connection.flags.set(Flags::ENDING);
                             }
                         }
                         self.consider(slot);
@@ -422,7 +425,7 @@ impl<K: Kernel> Loop<K> {
         if self.awake.is_multiple_of(64) {
             let parked = self.parked_bytes() as u64;
             let awake = self.awake;
-            let stats = self.shard.stats();
+            let stats = self.shard.refresh_stats();
             stats.set(Stat::ParkedBytes, parked);
             stats.set(Stat::TurnsAwakeMax, stats.load(Stat::TurnsAwakeMax).max(awake));
             self.metrics.publish(stats, &self.closed);

@@ -69,7 +69,19 @@ pub enum Event {
         readable: bool,
         /// There is room to write, or an error.
         writable: bool,
+        /// The peer's end, or an error, is there, behind what there is to read. It may be said once only.
+        ended: bool,
     },
+}
+
+/// What a read found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Read {
+    /// Bytes it took; 0 is the end of the stream.
+    pub bytes: usize,
+    /// As good as `Again` behind it: an edge will come for whatever comes, but not for an end that an edge
+    /// has told of. False where the kernel can't tell.
+    pub drained: bool,
 }
 
 /// One socket's part of a batch of sends.
@@ -116,11 +128,11 @@ pub trait Io {
     /// Any but `Again`: the socket can't be watched and must be closed.
     fn register(&mut self, sock: &Self::Sock, token: Token) -> Result<(), Errno>;
 
-    /// Reads into `buf`. `Ok(0)` is the end of the stream.
+    /// Reads into `buf`.
     ///
     /// # Errors
     /// `Again`: an edge will come. `Interrupted`: now. Others: nothing more will be read.
-    fn read(&mut self, sock: &Self::Sock, buf: &mut [u8]) -> Result<usize, Errno>;
+    fn read(&mut self, sock: &Self::Sock, buf: &mut [u8]) -> Result<Read, Errno>;
 
     /// Sends each of `batch` (at most [`SEND_BATCH_MAX`], a socket at most once) and sets
     /// its `done`. Short counts are legal, entries are independent, nothing stays borrowed.
@@ -212,7 +224,7 @@ impl<I: Io, M> Io for Joined<I, M> {
         self.io.register(sock, token)
     }
 
-    fn read(&mut self, sock: &Self::Sock, buf: &mut [u8]) -> Result<usize, Errno> {
+    fn read(&mut self, sock: &Self::Sock, buf: &mut [u8]) -> Result<Read, Errno> {
         self.io.read(sock, buf)
     }
 

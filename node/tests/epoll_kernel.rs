@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 use multibeam::epoll::{DescriptorGate, EpollIo, EpollKernel, ShardSockets, listen_shards};
-use multibeam::kernel::{Errno, Event, Io, Mail, Send, Token};
+use multibeam::kernel::{self, Errno, Event, Io, Mail, Send, Token};
 use multibeam_proto::Command;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io::{ErrorKind, IoSlice, Read, Write};
@@ -89,7 +89,7 @@ impl Fixture {
             let events = self.wait(PATIENCE);
             assert!(!events.is_empty(), "no edge came; so far readable, writable = {seen:?}");
             for event in events {
-                if let Event::Socket { token: of, readable, writable } = event
+                if let Event::Socket { token: of, readable, writable, .. } = event
                     && of == token
                 {
                     seen = (seen.0 || readable, seen.1 || writable);
@@ -103,8 +103,8 @@ impl Fixture {
         loop {
             match self.kernel.read(sock, &mut [0; 64]) {
                 Err(Errno::Again) => self.until(token, true, false),
-                Ok(count) if count > 0 => {}
-                end => return end,
+                Ok(read) if read.bytes > 0 => {}
+                end => return end.map(|read| read.bytes),
             }
         }
     }
@@ -125,12 +125,12 @@ fn an_edge_comes_once_for_what_it_tells() {
     client.write_all(b"ab").unwrap();
     fixture.until(token, true, false);
     // One byte stays unread, and nobody says so again.
-    assert_eq!(fixture.kernel.read(&sock, &mut [0; 1]), Ok(1));
+    assert_eq!(fixture.kernel.read(&sock, &mut [0; 1]), Ok(kernel::Read { bytes: 1, drained: false }));
     assert_eq!(fixture.wait(Duration::ZERO), []);
     client.write_all(b"c").unwrap();
     fixture.until(token, true, false);
     let mut rest = [0; 8];
-    assert_eq!(fixture.kernel.read(&sock, &mut rest), Ok(2));
+    assert_eq!(fixture.kernel.read(&sock, &mut rest), Ok(kernel::Read { bytes: 2, drained: true }));
     assert_eq!(&rest[..2], b"bc");
     assert_eq!(fixture.kernel.read(&sock, &mut rest), Err(Errno::Again));
 }
@@ -144,7 +144,7 @@ fn readiness_before_registration_is_an_edge() {
     let token = Token::new(0, 0);
     fixture.kernel.register(&sock, token).unwrap();
     fixture.until(token, true, true);
-    assert_eq!(fixture.kernel.read(&sock, &mut [0; 8]), Ok(5));
+    assert_eq!(fixture.kernel.read(&sock, &mut [0; 8]), Ok(kernel::Read { bytes: 5, drained: true }));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::post::{ModelMail, Post};
 use crate::sockets::{Caps, Sockets};
 use crate::{Benign, ModelIo, ModelKernel};
 use multibeam::event_loop::{Loop, LoopLimits};
-use multibeam::kernel::{Errno, Event, Io, Kernel, Mail, Send, Token};
+use multibeam::kernel::{Errno, Event, Io, Kernel, Mail, Read, Send, Token};
 use multibeam::metrics::ShardMetrics;
 use multibeam_proto::{Command, Shard, ShardConfig, ShardId, ShardSetup};
 use multibeam_wire::Generation;
@@ -72,7 +72,9 @@ type Sock<R> = <<R as Rig>::Kernel as Io>::Sock;
 pub fn all<R: Rig>(make: impl Fn() -> R) {
     accept_says_again_and_then_an_edge(&mut make());
     readiness_at_registration_is_an_edge(&mut make());
-    reading_to_again_and_an_edge_for_more(&mut make());
+    reading_to_again_and_an_edge_for_more(&mut make(), false);
+    reading_to_again_and_an_edge_for_more(&mut make(), true);
+    an_end_behind_a_drained_read_is_told(&mut make());
     the_end_comes_behind_the_data(&mut make());
     sends_arrive_in_order_and_an_edge_tells_of_room(&mut make());
     our_end_leaves_the_peers_half_open(&mut make());
@@ -142,11 +144,22 @@ fn registered<R: Rig>(rig: &mut R, token: Token) -> (Peer, Sock<R>) {
 
 /// Reads until `Again` or the end; true at the end.
 fn drain<R: Rig>(rig: &mut R, sock: &Sock<R>, into: &mut Vec<u8>) -> Result<bool, Errno> {
+    read_on(rig, sock, into, false)
+}
+
+/// Reads until `Again`, the end, or, with `trusting`, until the kernel says that nothing is left; true at
+/// the end.
+fn read_on<R: Rig>(rig: &mut R, sock: &Sock<R>, into: &mut Vec<u8>, trusting: bool) -> Result<bool, Errno> {
     let mut buf = [0; 700];
     loop {
         match rig.kernel().read(sock, &mut buf) {
-            Ok(0) => return Ok(true),
-            Ok(count) => into.extend(&buf[..count]),
+            Ok(Read { bytes: 0, .. }) => return Ok(true),
+            Ok(Read { bytes, drained }) => {
+                into.extend(&buf[..bytes]);
+                if drained && trusting {
+                    return Ok(false);
+                }
+            }
             Err(Errno::Again) => return Ok(false),
             Err(Errno::Interrupted) => {}
             Err(errno) => return Err(errno),
@@ -221,7 +234,8 @@ fn readiness_at_registration_is_an_edge<R: Rig>(rig: &mut R) {
     rig.kernel().close(sock);
 }
 
-fn reading_to_again_and_an_edge_for_more<R: Rig>(rig: &mut R) {
+/// With `trusting`, a drained read is as good as `Again`.
+fn reading_to_again_and_an_edge_for_more<R: Rig>(rig: &mut R, trusting: bool) {
     let token = Token::new(0, 1);
     let (peer, sock) = registered(rig, token);
     let mut got = Vec::new();
@@ -233,10 +247,41 @@ fn reading_to_again_and_an_edge_for_more<R: Rig>(rig: &mut R) {
     // Each time we have read to `Again`, an edge announces what comes next.
     while got.len() < sent.len() {
         until(rig, "a read edge", |_, events| events.iter().any(reads(token)));
-        assert_eq!(drain(rig, &sock, &mut got), Ok(false));
+        assert_eq!(read_on(rig, &sock, &mut got, trusting), Ok(false));
     }
     assert_eq!(got, sent);
     rig.kernel().close(sock);
+}
+
+/// Whoever trusts a drained read reads on to the end only where an edge has told of one; each time before,
+/// an edge brings it back.
+fn an_end_behind_a_drained_read_is_told<R: Rig>(rig: &mut R) {
+    for ends_later in [false, true] {
+        let token = Token::new(u32::from(ends_later), 1);
+        let (peer, sock) = registered(rig, token);
+        let mut got = Vec::new();
+        rig.push(peer, b"last words");
+        if !ends_later {
+            rig.end(peer);
+        }
+        let mut told = false;
+        let mut over = false;
+        while !over {
+            until(rig, "a read edge", |_, events| {
+                let ends = |event: &Event| matches!(event, Event::Socket { token: t, ended: true, .. } if *t == token);
+                told |= events.iter().any(ends);
+                events.iter().any(reads(token))
+            });
+            let end = read_on(rig, &sock, &mut got, !told);
+            over = end == Ok(true);
+            assert!(end.is_ok() && (over || !told), "an end that was told of is not there: {end:?}");
+            if ends_later && got.len() == 10 && !over {
+                rig.end(peer);
+            }
+        }
+        assert_eq!(got, b"last words");
+        rig.kernel().close(sock);
+    }
 }
 
 fn the_end_comes_behind_the_data<R: Rig>(rig: &mut R) {

@@ -2,7 +2,7 @@
 
 use crate::post::ModelMail;
 use crate::sockets::{ModelSock, Sockets};
-use multibeam::kernel::{Errno, Event, Io, Joined, Send, Token};
+use multibeam::kernel::{Errno, Event, Io, Joined, Read, Send, Token};
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -46,7 +46,7 @@ impl Io for ModelIo {
         self.0.borrow_mut().register(sock, token)
     }
 
-    fn read(&mut self, sock: &ModelSock, buf: &mut [u8]) -> Result<usize, Errno> {
+    fn read(&mut self, sock: &ModelSock, buf: &mut [u8]) -> Result<Read, Errno> {
         self.0.borrow_mut().read(sock, buf)
     }
 

@@ -78,6 +78,8 @@ struct Socket {
     reset: bool,
     /// The node was told of the reset.
     reset_told: bool,
+    /// An edge told the node of an end or a reset: no other one will.
+    end_told: bool,
     tx: VecDeque<u8>,
     /// The node ended its half, behind what is in `tx`.
     shut: bool,
@@ -257,12 +259,14 @@ impl Sockets {
         if !socket.held {
             return;
         }
-        let readable = socket.read_armed && socket.readable();
+        let ended = socket.peer_ended || socket.reset;
+        let readable = socket.read_armed && (!socket.rx.is_empty() || (ended && !socket.end_told));
         let writable = socket.write_armed && (socket.tx.len() < tx_bytes || socket.reset);
         socket.read_armed &= !readable;
         socket.write_armed &= !writable;
         if readable || writable {
-            self.edge(Event::Socket { token, readable, writable });
+            socket.end_told |= ended;
+            self.edge(Event::Socket { token, readable, writable, ended });
         }
     }
 

@@ -36,6 +36,9 @@ pub(crate) struct Producers {
 #[derive(Debug)]
 struct Recent {
     id: ProducerId,
+    /// The highest number that was stored. Most publishes need nothing else, and the numbers below it lie
+    /// far from here.
+    last: u64,
     /// (number, offset), both growing.
     stored: VecDeque<(u64, Offset)>,
     older: usize,
@@ -62,9 +65,9 @@ impl Producers {
         let Some(at) = self.by_id.get(&producer) else {
             return if retry && self.forgot { Verdict::Expired } else { Verdict::Fresh };
         };
-        let stored = &self.recent[*at].stored;
+        let Recent { last, stored, .. } = &self.recent[*at];
         // Most numbers are new.
-        if stored.back().is_none_or(|(last, _)| *last < number) {
+        if *last < number {
             return Verdict::Fresh;
         }
         match stored.binary_search_by_key(&number, |(number, _)| *number) {
@@ -80,12 +83,12 @@ impl Producers {
             None => self.admit(producer),
         };
         self.use_now(at);
-        let stored = &mut self.recent[at].stored;
+        let Recent { last, stored, .. } = &mut self.recent[at];
         assert!(
-            stored.back().is_none_or(|(last, at)| *last < number && *at < offset)
-                || crate::planted::on(crate::planted::Bug::RetryStoredTwice),
+            *last < number || crate::planted::on(crate::planted::Bug::RetryStoredTwice),
             "number {number} stored out of order"
         );
+        *last = number;
         if stored.len() == DEDUP_WINDOW {
             stored.pop_front();
         }
@@ -96,13 +99,14 @@ impl Producers {
     /// A place for a producer that is not known, in the end that of the one which stored longest ago.
     fn admit(&mut self, id: ProducerId) -> usize {
         let at = if self.recent.len() < self.producers_max {
-            self.recent.push(Recent { id, stored: VecDeque::new(), older: NOBODY, newer: NOBODY });
+            self.recent.push(Recent { id, last: 0, stored: VecDeque::new(), older: NOBODY, newer: NOBODY });
             self.recent.len() - 1
         } else {
             let at = self.oldest;
             self.unlink(at);
             self.by_id.remove(&self.recent[at].id);
             self.recent[at].id = id;
+            self.recent[at].last = 0;
             self.recent[at].stored.clear();
             self.forgot = true;
             at

@@ -189,7 +189,7 @@ impl Feed {
     }
 
     fn last_offset(&self) -> Offset {
-        self.log().and_then(Log::last).map_or(self.floor, |last| last.offset)
+        self.log().and_then(Log::last).unwrap_or(self.floor)
     }
 
     /// The last message here, or the floor.
@@ -327,7 +327,12 @@ impl Feed {
         {
             at += 1;
         }
-        let to = entry(at).map_or_else(|| self.first_prev(), |next| self.position(next.prev));
+        let next = entry(at);
+        // Most who ask have got everything: they need not know where the log begins, far from here.
+        if next.is_none() && cursor >= self.last() {
+            return None;
+        }
+        let to = next.map_or_else(|| self.first_prev(), |next| self.position(next.prev));
         let gap = (cursor < to).then(|| (to, self.why(cursor, to)));
         let mut expired = None;
         if self.log().is_some_and(Log::mortal) && !planted::on(Bug::ExpiredDelivered) {

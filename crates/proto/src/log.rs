@@ -49,6 +49,10 @@ pub(crate) struct Log {
     bytes: Vec<u8>,
     /// What `at` would be for the first byte of `bytes`.
     base: u32,
+    /// `at` of the first entry, or of the next one where there is none.
+    start: u32,
+    /// The last entry's offset, as long as there is one. It stands here because the entries lie far from here.
+    last: Offset,
     /// Whether any message that is here has a time to live.
     mortal: bool,
 }
@@ -81,8 +85,9 @@ impl Log {
         self.entries.front()
     }
 
-    pub(crate) fn last(&self) -> Option<&Entry> {
-        self.entries.back()
+    /// Offset of the last message.
+    pub(crate) fn last(&self) -> Option<Offset> {
+        if self.is_empty() { None } else { Some(self.last) }
     }
 
     /// How many of its messages stand at or below `offset`.
@@ -92,7 +97,7 @@ impl Log {
 
     /// Bytes of the frames that are here.
     pub(crate) fn frame_bytes(&self) -> usize {
-        self.entries.front().map_or(0, |first| self.bytes.len() - self.place(first.at))
+        self.bytes.len() - self.place(self.start)
     }
 
     /// Bytes that it reserves.
@@ -124,10 +129,10 @@ impl Log {
     /// Adds a message.
     pub(crate) fn push(&mut self, delivery: &Delivery<'_>, ingress: Time, ttl_ms: u32) {
         let Position { offset, .. } = delivery.position;
-        assert!(self.last().is_none_or(|last| last.offset < offset), "{offset:?} out of order");
+        assert!(self.last().is_none_or(|last| last < offset), "{offset:?} out of order");
         // Header: type and length, of three bytes at the most.
         let frame_bytes_max = 4 + delivery.payload_bytes();
-        let dead = self.entries.front().map_or(self.bytes.len(), |first| self.place(first.at));
+        let dead = self.place(self.start);
         let live = self.bytes.len() - dead;
         if self.bytes.len() + frame_bytes_max > self.bytes.capacity() && dead > 0 && dead >= live / 2 {
             self.bytes.copy_within(dead.., 0);
@@ -140,6 +145,7 @@ impl Log {
         encoder.encode(&Payload::Delivery(*delivery), Seq(1), Seq(0), 0, &mut self.bytes);
         self.entries.push_back(Entry { offset, prev: delivery.prev, ingress, ttl_ms, at });
         self.mortal |= ttl_ms > 0;
+        self.last = offset;
     }
 
     /// Drops the oldest message.
@@ -150,6 +156,7 @@ impl Log {
             self.bytes.clear();
             self.mortal = false;
         }
+        self.start = self.entries.front().map_or(self.base, |first| first.at);
         entry
     }
 
@@ -211,7 +218,7 @@ mod tests {
         /// What is in the log is what was pushed, wherever bytes were moved meanwhile.
         #[test]
         fn it_agrees_with_a_queue(steps in proptest::collection::vec((0usize..400, 0usize..3), 1..200)) {
-            let mut log = Log { base: u32::MAX - 3000, ..Log::default() };
+            let mut log = Log { base: u32::MAX - 3000, start: u32::MAX - 3000, ..Log::default() };
             let mut queue = VecDeque::new();
             for (offset, (len, pops)) in (1u64..).zip(steps) {
                 let body = vec![offset as u8; len * len / 7];

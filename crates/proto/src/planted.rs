@@ -41,6 +41,8 @@ bugs! {
     NoRequeueAfterReadBudget "no-requeue-after-read-budget",
     /// The ring is looked at before the doorbell is armed.
     LookBeforeArm "look-before-arm",
+    /// A read that drained a socket waits for an edge, though one has told of the end behind it.
+    DrainedHidesEnd "drained-hides-end",
     /// EINTR is taken for EAGAIN: an edge is awaited that never comes.
     InterruptedAsAgain "interrupted-as-again",
     /// ENOBUFS waits for an edge that never comes.

@@ -26,7 +26,7 @@ use crate::message::Messages;
 use crate::planted::{self, Bug};
 use crate::rooms::Rooms;
 use crate::session::{Answer, Context, Made, Phase, Run, Runs, Session, Staged, Stall};
-use crate::stats::{Stat, Stats};
+use crate::stats::{Stat, StatKind, Stats};
 use crate::time::Time;
 use multibeam_wire::{CloseCode, ErrorCode, Generation, Outcome, Part};
 use std::collections::VecDeque;
@@ -123,8 +123,30 @@ impl Shard {
         }
     }
 
-    /// What is counted here; the loop counts along.
+    /// What is counted here; the loop counts along. What tells of the feeds is as old as the last
+    /// [`Shard::refresh_stats`].
     pub fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// Sets what tells of the feeds. Not done with each message: it costs as much as finding its topic.
+    pub fn refresh_stats(&mut self) -> &mut Stats {
+        let feeds = &self.feeds;
+        let evictions = feeds.evictions();
+        let current = [
+            (Stat::Topics, feeds.len() as u64),
+            (Stat::TopicsForgotten, feeds.forgotten()),
+            (Stat::Messages, feeds.messages() as u64),
+            (Stat::MessageBytes, feeds.message_bytes() as u64),
+            (Stat::EvictedByAge, evictions.by_age),
+            (Stat::EvictedByBudget, evictions.by_budget),
+        ];
+        for (stat, value) in current {
+            match stat.kind() {
+                StatKind::Gauge => self.stats.set(stat, value),
+                StatKind::Count | StatKind::Rare => self.stats.add(stat, value - self.stats.load(stat)),
+            }
+        }
         &mut self.stats
     }
 
@@ -387,7 +409,6 @@ impl Shard {
     /// Time has passed for what is stored.
     pub fn tick(&mut self, now: Time) {
         self.feeds.expire(now);
-        self.count_messages();
     }
 
     /// Nobody is connected: gives back what was as large as the crowd.

@@ -2,7 +2,7 @@
 
 use super::doorbell::Doorbell;
 use super::errno::{of_accept, of_socket};
-use crate::kernel::{Errno, Event, Io, SEND_BATCH_MAX, Send, Token};
+use crate::kernel::{Errno, Event, Io, Read, SEND_BATCH_MAX, Send, Token};
 use rustix::buffer::spare_capacity;
 use rustix::event::{Timespec, epoll};
 use rustix::fs::{Mode, OFlags};
@@ -168,9 +168,15 @@ impl Io for EpollIo {
         epoll::add(&self.sockets.epoll, sock, epoll::EventData::new_u64(token.0), edges).map_err(of_socket)
     }
 
-    fn read(&mut self, sock: &OwnedFd, buf: &mut [u8]) -> Result<usize, Errno> {
+    fn read(&mut self, sock: &OwnedFd, buf: &mut [u8]) -> Result<Read, Errno> {
         debug_assert!(!buf.is_empty(), "a read into nothing looks like the end of the stream");
-        rustix::net::recv(sock, buf, RecvFlags::empty()).map(|(_, bytes)| bytes).map_err(of_socket)
+        let asked = buf.len();
+        match rustix::net::recv(sock, buf, RecvFlags::empty()) {
+            // epoll(7): a stream that gave less than was asked for is exhausted, and what arrives
+            // from then on is an edge.
+            Ok((_, bytes)) => Ok(Read { bytes, drained: bytes < asked }),
+            Err(error) => Err(of_socket(error)),
+        }
     }
 
     fn send(&mut self, batch: &mut [Send<'_, OwnedFd>]) {
@@ -201,6 +207,7 @@ fn event(token: Token, flags: epoll::EventFlags) -> Event {
         token,
         readable: flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::RDHUP | both),
         writable: flags.intersects(epoll::EventFlags::OUT | both),
+        ended: flags.intersects(epoll::EventFlags::RDHUP | both),
     }
 }
 
@@ -242,14 +249,14 @@ mod tests {
     #[test]
     fn end_hang_up_and_error_count_as_readiness() {
         let token = Token::new(3, 4);
-        for (flags, readable, writable) in [
-            (epoll::EventFlags::IN, true, false),
-            (epoll::EventFlags::OUT, false, true),
-            (epoll::EventFlags::RDHUP, true, false),
-            (epoll::EventFlags::HUP, true, true),
-            (epoll::EventFlags::ERR, true, true),
+        for (flags, readable, writable, ended) in [
+            (epoll::EventFlags::IN, true, false, false),
+            (epoll::EventFlags::OUT, false, true, false),
+            (epoll::EventFlags::RDHUP, true, false, true),
+            (epoll::EventFlags::HUP, true, true, true),
+            (epoll::EventFlags::ERR, true, true, true),
         ] {
-            assert_eq!(event(token, flags), Event::Socket { token, readable, writable }, "{flags:?}");
+            assert_eq!(event(token, flags), Event::Socket { token, readable, writable, ended }, "{flags:?}");
         }
     }
 }

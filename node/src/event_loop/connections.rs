@@ -9,7 +9,7 @@ use multibeam_rings::pool::Buffer;
 pub(super) struct Flags(u16);
 
 impl Flags {
-    /// A read may find something. Cleared by `Again` and by the end, by nothing else.
+    /// A read may find something. Cleared by `Again`, by a drained read and by the end, by nothing else.
     pub(super) const READABLE: Self = Self(1 << 1);
     /// A send may find room. Cleared by `Again` and `OutOfBuffers`, by nothing else.
     pub(super) const WRITABLE: Self = Self(1 << 2);
@@ -21,6 +21,8 @@ impl Flags {
     pub(super) const WRITE_QUEUED: Self = Self(1 << 5);
     /// The last byte went out and our half was ended.
     pub(super) const SHUT: Self = Self(1 << 6);
+    /// An edge told of the peer's end, or of an error: it must be read, for no other edge may come.
+    pub(super) const ENDING: Self = Self(1 << 7);
 
     pub(super) const fn has(self, flag: Self) -> bool {
         self.0 & flag.0 != 0

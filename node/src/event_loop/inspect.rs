@@ -89,6 +89,6 @@ impl<K: Kernel> Loop<K> {
 
     /// The numbers counted so far.
     pub fn stats(&mut self) -> &multibeam_proto::Stats {
-        self.shard.stats()
+        self.shard.refresh_stats()
     }
 }

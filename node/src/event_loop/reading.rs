@@ -3,7 +3,7 @@
 use super::Loop;
 use super::connections::{Connection, Flags};
 use crate::close::CloseReason;
-use crate::kernel::{Errno, Kernel};
+use crate::kernel::{Errno, Kernel, Read};
 use multibeam_proto::planted::{self, Bug};
 use multibeam_proto::{Stat, Time};
 use multibeam_rings::pool::bytes_reserved;
@@ -76,16 +76,21 @@ impl<K: Kernel> Loop<K> {
         let Some(connection) = self.connections.at_mut(slot) else { return Visit::Over };
         let flags = &mut connection.flags;
         match result {
-            Ok(0) => {
+            Ok(Read { bytes: 0, .. }) => {
                 flags.set(Flags::ENDED);
                 self.peer_ended(slot, now);
                 Visit::Over
             }
-            Ok(count) => {
-                *budget -= count;
-                self.shard.stats().add(Stat::BytesIn, count as u64);
-                self.hand_over(slot, count, now);
-                Visit::More
+            Ok(Read { bytes, drained }) => {
+                *budget -= bytes;
+                let over = drained && (!flags.has(Flags::ENDING) || planted::on(Bug::DrainedHidesEnd));
+                if over {
+                    // An edge brings us back.
+                    flags.clear(Flags::READABLE);
+                }
+                self.shard.stats().add(Stat::BytesIn, bytes as u64);
+                self.hand_over(slot, bytes, now);
+                if over { Visit::Over } else { Visit::More }
             }
             // An edge brings us back.
             Err(Errno::Again) => {

@@ -7,7 +7,7 @@
 
 use multibeam::epoll::Doorbell;
 use multibeam::event_loop::{Loop, LoopLimits, Next};
-use multibeam::kernel::{Errno, Event, Io, Joined, Send, Token};
+use multibeam::kernel::{Errno, Event, Io, Joined, Read, Send, Token};
 use multibeam::metrics::ShardMetrics;
 use multibeam::os::{RingMail, mailboxes};
 use multibeam_proto::{Shard, ShardConfig, ShardId, ShardSetup, Stat, Time};
@@ -40,7 +40,7 @@ struct Wires {
 impl Wires {
     fn edge(&mut self, wire: u32, readable: bool, writable: bool) {
         let token = self.wires[wire as usize].token.expect("registered");
-        self.edges.push(Event::Socket { token, readable, writable });
+        self.edges.push(Event::Socket { token, readable, writable, ended: false });
     }
 }
 
@@ -71,7 +71,7 @@ impl Io for WiresIo {
         Ok(())
     }
 
-    fn read(&mut self, sock: &Sock, buf: &mut [u8]) -> Result<usize, Errno> {
+    fn read(&mut self, sock: &Sock, buf: &mut [u8]) -> Result<Read, Errno> {
         let wire = &mut self.0.borrow_mut().wires[sock.0 as usize];
         let rest = &wire.input[wire.read..];
         let count = rest.len().min(buf.len());
@@ -80,7 +80,7 @@ impl Io for WiresIo {
         }
         buf[..count].copy_from_slice(&rest[..count]);
         wire.read += count;
-        Ok(count)
+        Ok(Read { bytes: count, drained: count < buf.len() })
     }
 
     fn send(&mut self, batch: &mut [Send<'_, Sock>]) {

@@ -2,7 +2,7 @@
 
 use super::{ModelSock, STALE_MAX, SocketId, Sockets};
 use crate::chooser::Fault;
-use multibeam::kernel::{Errno, Event, Send, Token};
+use multibeam::kernel::{Errno, Event, Read, Send, Token};
 use std::rc::Rc;
 
 impl Sockets {
@@ -22,7 +22,7 @@ impl Sockets {
         if !self.stale.is_empty() && self.strikes(Fault::StaleEdge) {
             let token = self.stale[self.below(self.stale.len())];
             self.seen.stale_edges += 1;
-            out.push(Event::Socket { token, readable: true, writable: true });
+            out.push(Event::Socket { token, readable: true, writable: true, ended: false });
         }
         if self.strikes(Fault::SpuriousEdge) {
             let tokens: Vec<Token> = self.views().map(|view| view.token).collect();
@@ -30,7 +30,7 @@ impl Sockets {
                 out.push(Event::Accept);
             } else {
                 let token = tokens[self.below(tokens.len())];
-                out.push(Event::Socket { token, readable: true, writable: true });
+                out.push(Event::Socket { token, readable: true, writable: true, ended: false });
             }
         }
     }
@@ -99,7 +99,7 @@ impl Sockets {
         Ok(())
     }
 
-    pub(crate) fn read(&mut self, sock: &ModelSock, buf: &mut [u8]) -> Result<usize, Errno> {
+    pub(crate) fn read(&mut self, sock: &ModelSock, buf: &mut [u8]) -> Result<Read, Errno> {
         self.seen.calls += 1;
         if self.strikes(Fault::Interrupted) {
             return Err(Errno::Interrupted);
@@ -113,7 +113,7 @@ impl Sockets {
                 return Err(Errno::Reset);
             }
             if socket.peer_ended || socket.reset {
-                return Ok(0);
+                return Ok(Read { bytes: 0, drained: false });
             }
             socket.read_armed = true;
             return Err(Errno::Again);
@@ -122,8 +122,12 @@ impl Sockets {
         for (to, from) in buf.iter_mut().zip(socket.rx.drain(..count)) {
             *to = from;
         }
+        // As on a system's socket: who gets less than was asked for has got everything, but for an end.
+        let drained = socket.rx.is_empty() && count < buf.len();
+        socket.read_armed |= drained;
+        self.settle(sock.id);
         self.tell_peer(sock.id);
-        Ok(count)
+        Ok(Read { bytes: count, drained })
     }
 
     pub(crate) fn send(&mut self, batch: &mut [Send<'_, ModelSock>]) {

@@ -5,6 +5,7 @@ use crate::feed::{Arrival, Source};
 use crate::order::Place;
 use crate::planted::{self, Bug};
 use crate::time::Time;
+use multibeam_wire::Offset;
 use std::time::Duration;
 
 impl Feeds {
@@ -21,7 +22,8 @@ impl Feeds {
         while feed.overfull(&retain) && feed.evict() {
             evicted += 1;
         }
-        let (floor, home) = (feed.first_prev().offset, feed.source == Source::Home && !feed.filter);
+        let home = feed.source == Source::Home && !feed.filter;
+        let floor = if evicted > 0 { feed.first_prev().offset } else { Offset(0) };
         self.log_bytes = self.log_bytes + feed.memory() - memory;
         let order = &mut self.orders[usize::from(class.0)];
         order.push(place);
@@ -33,7 +35,7 @@ impl Feeds {
     }
 
     /// What a filter that begins from here on can't know to be complete.
-    fn raise(&mut self, partition: crate::class::PartitionId, floor: multibeam_wire::Offset) {
+    fn raise(&mut self, partition: crate::class::PartitionId, floor: Offset) {
         if let Some(partition) = self.partitions.get_mut(&partition) {
             partition.evict(floor);
         }

@@ -37,25 +37,28 @@ impl Shard {
             return misbehaved.into();
         }
         let producer = session.producer();
-        if let Some(code) = self.refusal(publish) {
+        let known = if publish.keys.is_empty() { self.feeds.find_topic(publish.topic) } else { None };
+        if let Some(code) = self.refusal(publish, known) {
             let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
             let request = session.requests.open(bytes, None, 1);
             self.stats.add(Stat::Refused, 1);
             self.refuse(id, request, code, Outcome::Definite);
             return Handled::Done;
         }
-        let deadline = now + self.config.publish_deadline;
         if publish.keys.is_empty() {
-            self.publish_one(id, publish, producer, bytes, deadline, now)
+            self.publish_one(id, publish, known, producer, bytes, now)
         } else {
-            self.publish_many(id, publish, producer, bytes, deadline, now)
+            self.publish_many(id, publish, producer, bytes, now)
         }
     }
 
-    /// What is wrong with it, whatever the topics hold.
-    fn refusal(&mut self, publish: &Publish<'_>) -> Option<ErrorCode> {
+    /// What is wrong with it, whatever the topics hold. `known`: the feed of its topic.
+    fn refusal(&mut self, publish: &Publish<'_>, known: Option<u32>) -> Option<ErrorCode> {
         if publish.body.len() > limits::BODY_BYTES_MAX {
             return Some(ErrorCode::BodyTooLong);
+        }
+        if known.is_some() {
+            return None;
         }
         if publish.keys.is_empty() {
             return TopicName::check(publish.topic).err().map(|_| ErrorCode::TopicInvalid);
@@ -69,21 +72,21 @@ impl Shard {
         &mut self,
         id: ConnectionId,
         publish: &Publish<'_>,
+        known: Option<u32>,
         producer: ProducerId,
         bytes: u32,
-        deadline: Time,
         now: Time,
     ) -> Handled {
-        let home = self.home_of(publish.topic);
+        let home = self.home_of(publish.topic, known);
         if home != self.setup.id && !self.rooms.take_request(home) {
             return Handled::Stall(Stall::Room(home));
         }
         let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-        let seq = session.requests.open(bytes, Some(deadline), 1);
+        let seq = session.requests.open(bytes, Some(now + self.config.publish_deadline), 1);
         if home == self.setup.id {
             let attempt = Attempt { producer, number: publish.number, retry_of: publish.retry_of };
             let storing = Storing { attempt, ttl_ms: publish.ttl_ms.unwrap_or(0), body: publish.body };
-            let result = self.store(publish.topic, &storing, now);
+            let result = self.store(publish.topic, known, &storing, now);
             self.published(id, seq, &[result]);
         } else {
             let request = self.request(id, seq, publish, producer);
@@ -99,7 +102,6 @@ impl Shard {
         publish: &Publish<'_>,
         producer: ProducerId,
         bytes: u32,
-        deadline: Time,
         now: Time,
     ) -> Handled {
         let mut parts: Vec<(ShardId, Vec<(u64, String)>)> = Vec::new();
@@ -108,7 +110,7 @@ impl Shard {
             let mut topic = std::mem::take(&mut self.topic);
             let filled = fill_template(publish.topic, key, &mut topic);
             debug_assert!(filled.is_ok(), "{key:?} was checked");
-            let home = self.home_of(&topic);
+            let home = self.home_of(&topic, self.feeds.find_topic(&topic));
             self.topic = topic;
             match parts.iter_mut().find(|(shard, _)| *shard == home) {
                 Some((_, keys)) => keys.push((number, key.to_owned())),
@@ -125,7 +127,7 @@ impl Shard {
             }
         }
         let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-        let seq = session.requests.open(bytes, Some(deadline), parts.len() as u16);
+        let seq = session.requests.open(bytes, Some(now + self.config.publish_deadline), parts.len() as u16);
         for (home, keys) in parts {
             let mut request = self.request(id, seq, publish, producer);
             request.keys = keys;
@@ -140,8 +142,9 @@ impl Shard {
         Handled::Done
     }
 
-    fn home_of(&self, topic: &str) -> ShardId {
-        match self.feeds.find_topic(topic).and_then(|slot| self.feeds.at(slot)) {
+    /// The home of a topic, whose feed here, if there is one, is `known`.
+    fn home_of(&self, topic: &str, known: Option<u32>) -> ShardId {
+        match known.and_then(|slot| self.feeds.at(slot)) {
             Some(feed) => feed.home,
             None => self.config.classes.home(self.config.classes.partition_of(topic), self.setup.shards),
         }
@@ -181,21 +184,27 @@ impl Shard {
         let ttl_ms = request.ttl_ms;
         if keys.is_empty() {
             let storing = Storing { attempt: attempt(request.number), ttl_ms, body };
-            results.push(self.store(topic, &storing, now));
+            results.push(self.store(topic, self.feeds.find_topic(topic), &storing, now));
         }
         let mut filled = String::new();
         for (number, key) in keys {
             let checked = fill_template(topic, key, &mut filled);
             debug_assert!(checked.is_ok(), "{key:?} was checked");
             let storing = Storing { attempt: attempt(*number), ttl_ms, body };
-            results.push(self.store(&filled, &storing, now));
+            results.push(self.store(&filled, self.feeds.find_topic(&filled), &storing, now));
         }
     }
 
-    /// Stores a message of a topic whose home this is, and tells everybody who follows it.
-    fn store(&mut self, topic: &str, storing: &Storing<'_>, now: Time) -> Result<Stored, PublishRefusal> {
+    /// Stores a message of a topic whose home this is, and tells everybody who follows it. `known`: its feed.
+    fn store(
+        &mut self,
+        topic: &str,
+        known: Option<u32>,
+        storing: &Storing<'_>,
+        now: Time,
+    ) -> Result<Stored, PublishRefusal> {
         let generation = self.setup.generation;
-        let slot = match self.feeds.find_topic(topic) {
+        let slot = match known {
             Some(slot) => Ok(slot),
             None => {
                 let partition = self.config.classes.partition_of(topic);
@@ -210,7 +219,6 @@ impl Shard {
             return Err(PublishRefusal { code: ErrorCode::TopicsMax, outcome });
         };
         self.feeds.touch(slot);
-        self.count_topics();
         let Some(feed) = self.feeds.at(slot) else { unreachable!("opened above") };
         let (partition, prev) = (feed.partition, feed.head().offset);
         let known = self.feeds.partition_mut(partition, generation, &self.config);
@@ -232,7 +240,6 @@ impl Shard {
                 self.tell(slot);
                 self.store_for_filters(topic, &arrival, partition, now);
                 self.feeds.keep_within(self.config.messages_bytes_max);
-                self.count_messages();
                 Ok(Stored { partition, position })
             }
         }
@@ -298,15 +305,5 @@ impl Shard {
     pub(super) fn request_ended(&mut self, request: Box<PublishRequest>) {
         self.published(request.connection, request.seq, &request.results);
         self.spare(request);
-    }
-
-    pub(super) fn count_messages(&mut self) {
-        let evictions = self.feeds.evictions();
-        self.stats.set(Stat::Messages, self.feeds.messages() as u64);
-        self.stats.set(Stat::MessageBytes, self.feeds.message_bytes() as u64);
-        let by_age = evictions.by_age - self.stats.load(Stat::EvictedByAge);
-        let by_budget = evictions.by_budget - self.stats.load(Stat::EvictedByBudget);
-        self.stats.add(Stat::EvictedByAge, by_age);
-        self.stats.add(Stat::EvictedByBudget, by_budget);
     }
 }

@@ -53,7 +53,6 @@ impl Shard {
         if let Err(code) = result {
             self.refuse(id, request, code, Outcome::Definite);
         }
-        self.count_topics();
         Handled::Done
     }
 
@@ -72,7 +71,6 @@ impl Shard {
             let beginning = Beginning { name: fresh, start: StartKind::New, cursor: Position::default() };
             let _ = self.follow_all(id, SubscriptionId::SYSTEM, None, vec![beginning], now);
         }
-        self.count_topics();
     }
 
     /// The feeds that a SUBSCRIBE means.
@@ -316,7 +314,6 @@ impl Shard {
                 self.touch(id);
             }
         }
-        self.count_topics();
         Handled::Done
     }
 
@@ -381,6 +378,5 @@ impl Shard {
             }
             self.leave(id, place);
         }
-        self.count_topics();
     }
 }

@@ -203,7 +203,6 @@ impl Shard {
         self.feeds.append(slot, &arrival, now);
         self.feeds.keep_within(self.config.messages_bytes_max);
         self.tell_members(slot);
-        self.count_messages();
     }
 
     /// A feed whose home this is, for somebody who follows it.
@@ -223,7 +222,6 @@ impl Shard {
         now: Time,
     ) -> Result<FeedState, ErrorCode> {
         let slot = self.open_home(name, now).map_err(|_| ErrorCode::TopicsMax)?;
-        self.count_topics();
         let Some(feed) = self.feeds.at_mut(slot) else { unreachable!("opened above") };
         let first = feed.first_index();
         let state = feed.state();
@@ -257,13 +255,5 @@ impl Shard {
         } else {
             self.feeds.touch(slot);
         }
-        self.count_topics();
-    }
-
-    pub(super) fn count_topics(&mut self) {
-        self.stats.set(Stat::Topics, self.feeds.len() as u64);
-        let forgotten = self.feeds.forgotten() - self.stats.load(Stat::TopicsForgotten);
-        self.stats.add(Stat::TopicsForgotten, forgotten);
-        self.count_messages();
     }
 }
