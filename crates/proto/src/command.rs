@@ -14,6 +14,7 @@ use crate::class::PartitionId;
 use crate::ids::{ConnectionId, FeedId};
 use crate::message::Message;
 use multibeam_wire::{ErrorCode, Generation, Offset, Outcome, Position, ProducerId, Seq};
+use smol_str::SmolStr;
 use std::sync::Arc;
 
 /// What one thread of a node tells another.
@@ -94,7 +95,7 @@ impl Command {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct FeedName {
     /// A topic's name, or the text of a filter.
-    pub text: Arc<str>,
+    pub text: SmolStr,
     /// The partition it lives in; one of those that a filter reaches.
     pub partition: PartitionId,
     /// Whether it is a filter.

@@ -21,7 +21,7 @@ use multibeam_wire::{
     ChannelId, Decoder, Delivery, Direction, Frame, GapReason, Generation, Offset, Payload, Position, Step,
 };
 use smallvec::SmallVec;
-use std::sync::Arc;
+use smol_str::SmolStr;
 
 /// A subscription that follows a feed: its session's slot, and its place in the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,8 @@ pub(crate) enum Source {
 /// One topic, or one filter in one partition, on this shard.
 #[derive(Debug)]
 pub(crate) struct Feed {
-    /// A topic's name, or a filter.
-    pub(crate) text: Arc<str>,
+    /// A topic's name, or a filter; up to 23 bytes of it stand here.
+    pub(crate) text: SmolStr,
     /// What its members call it, where they can.
     pub(crate) channel: ChannelId,
     pub(crate) partition: PartitionId,
@@ -107,7 +107,7 @@ pub(crate) struct NextStep {
 
 impl Feed {
     pub(crate) fn new(
-        text: Arc<str>,
+        text: SmolStr,
         channel: ChannelId,
         partition: PartitionId,
         filter: bool,

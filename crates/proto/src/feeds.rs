@@ -88,7 +88,7 @@ impl Feeds {
     fn find(&self, text: &str, filter: Option<PartitionId>) -> Option<u32> {
         let same = |slot: &u32| {
             self.table.at(*slot).is_some_and(|feed| {
-                &*feed.text == text
+                feed.text.as_str() == text
                     && feed.filter == filter.is_some()
                     && filter.is_none_or(|at| at == feed.partition)
             })
@@ -181,8 +181,7 @@ impl Feeds {
 
     fn insert(&mut self, name: &FeedName, home: ShardId, source: Source, state: FeedState) -> u32 {
         let channel = ChannelId(self.table.vacancy().0);
-        let feed =
-            Feed::new(Arc::clone(&name.text), channel, name.partition, name.filter, home, source, state);
+        let feed = Feed::new(name.text.clone(), channel, name.partition, name.filter, home, source, state);
         let (slot, _) = self.table.insert(feed);
         let (secret, table) = (self.secret, &self.table);
         let rehash = |slot: &u32| table.at(*slot).map_or(0, |feed| hash(secret, &feed.text, key(feed)));
@@ -283,7 +282,7 @@ impl Feeds {
     /// Fills a filter's new feed with what is kept of its topics.
     fn fill_filter(&mut self, slot: u32, floor: Offset, now: Time) {
         let Some(filter) = self.at(slot) else { return };
-        let (text, partition, generation) = (Arc::clone(&filter.text), filter.partition, filter.generation());
+        let (text, partition, generation) = (filter.text.clone(), filter.partition, filter.generation());
         let places: Vec<Place> = self.orders[usize::from(partition.class.0)].iter().copied().collect();
         for place in places {
             let Some(feed) = self.slot(place.feed).and_then(|slot| self.at(slot)) else { continue };
@@ -296,7 +295,7 @@ impl Feeds {
             if entry.offset <= floor {
                 continue;
             }
-            let (topic, body) = (Arc::clone(&feed.text), delivery.body.to_vec());
+            let (topic, body) = (feed.text.clone(), delivery.body.to_vec());
             let arrival = Arrival {
                 position: Position { generation, offset: entry.offset },
                 prev: filter.head().offset,
@@ -344,7 +343,7 @@ mod tests {
         let stays = "a.that.stays";
         for topic in std::iter::once(stays.to_owned()).chain((0..10_000).map(|n| format!("user.{n}.msg"))) {
             let partition = config.classes.partition_of(&topic);
-            let name = FeedName { text: Arc::from(&*topic), partition, filter: false };
+            let name = FeedName { text: (&*topic).into(), partition, filter: false };
             let slot = feeds.open_home(&name, ShardId(0), Generation(1), &config, Time(0)).unwrap();
             if topic != stays {
                 // Queued to be forgotten some time, and gone before.

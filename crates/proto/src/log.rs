@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 /// One message's place in a log.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Entry {
     pub(crate) offset: Offset,
     /// Offset of the message before it, or the floor it began at.
@@ -51,8 +51,9 @@ pub(crate) struct Log {
     base: u32,
     /// `at` of the first entry, or of the next one where there is none.
     start: u32,
-    /// The last entry's offset, as long as there is one. It stands here because the entries lie far from here.
-    last: Offset,
+    /// The last entry once more, as long as there is one: who is up to date needs no other, and the entries
+    /// lie far from here.
+    last: Entry,
     /// Whether any message that is here has a time to live.
     mortal: bool,
 }
@@ -78,7 +79,7 @@ impl Log {
     }
 
     pub(crate) fn entry(&self, at: usize) -> Option<&Entry> {
-        self.entries.get(at)
+        if at + 1 == self.entries.len() { Some(&self.last) } else { self.entries.get(at) }
     }
 
     pub(crate) fn first(&self) -> Option<&Entry> {
@@ -87,7 +88,7 @@ impl Log {
 
     /// Offset of the last message.
     pub(crate) fn last(&self) -> Option<Offset> {
-        if self.is_empty() { None } else { Some(self.last) }
+        if self.is_empty() { None } else { Some(self.last.offset) }
     }
 
     /// How many of its messages stand at or below `offset`.
@@ -110,17 +111,17 @@ impl Log {
     }
 
     fn end(&self, at: usize) -> usize {
-        self.entries.get(at + 1).map_or(self.bytes.len(), |next| self.place(next.at))
+        self.entry(at + 1).map_or(self.bytes.len(), |next| self.place(next.at))
     }
 
     /// Bytes of the frame at `at`.
     pub(crate) fn frame_len(&self, at: usize) -> usize {
-        self.entries.get(at).map_or(0, |entry| self.end(at) - self.place(entry.at))
+        self.entry(at).map_or(0, |entry| self.end(at) - self.place(entry.at))
     }
 
     /// The frames of that range of entries, as one slice.
     pub(crate) fn frames(&self, range: Range<usize>) -> &[u8] {
-        match self.entries.get(range.start) {
+        match self.entry(range.start) {
             Some(first) if !range.is_empty() => &self.bytes[self.place(first.at)..self.end(range.end - 1)],
             Some(_) | None => &[],
         }
@@ -143,9 +144,9 @@ impl Log {
         // The frame behind the one of the same number: next number, nothing acknowledged.
         let mut encoder = Encoder::resume(Seq(0), Seq(0), 0);
         encoder.encode(&Payload::Delivery(*delivery), Seq(1), Seq(0), 0, &mut self.bytes);
-        self.entries.push_back(Entry { offset, prev: delivery.prev, ingress, ttl_ms, at });
+        self.last = Entry { offset, prev: delivery.prev, ingress, ttl_ms, at };
+        self.entries.push_back(self.last);
         self.mortal |= ttl_ms > 0;
-        self.last = offset;
     }
 
     /// Drops the oldest message.

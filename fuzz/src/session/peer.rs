@@ -26,7 +26,7 @@ struct Logged {
     body: Vec<u8>,
 }
 
-type Name = (PartitionId, Arc<str>);
+type Name = (PartitionId, String);
 
 pub(super) struct Peer {
     id: ShardId,
@@ -168,7 +168,7 @@ impl Peer {
             }
             Some(Command::Follow { feed, name }) => {
                 self.awaited -= 1;
-                let key = (name.partition, Arc::clone(&name.text));
+                let key = (name.partition, name.text.to_string());
                 let known = self.followers.get(&key).map(|(feed, _)| *feed);
                 if known.is_some_and(|known| known != feed) {
                     return Err(format!("{} is followed twice", name.text));
@@ -181,7 +181,7 @@ impl Peer {
                 Some(Command::Followed { feed, result: Ok(state) })
             }
             Some(Command::Unfollow { feed, name }) => {
-                let key = (name.partition, name.text);
+                let key = (name.partition, name.text.to_string());
                 if self.followers.get(&key).is_some_and(|(known, _)| *known == feed) {
                     self.followers.remove(&key);
                 }
@@ -365,8 +365,8 @@ impl Peer {
         if here.is_empty() {
             return None;
         }
-        let name = FeedName { text: Arc::from(text), partition: bytes.of(&here), filter };
-        let key = (name.partition, Arc::clone(&name.text));
+        let name = FeedName { text: text.into(), partition: bytes.of(&here), filter };
+        let key = (name.partition, name.text.to_string());
         let known = self.following.get(&key).map(|(feed, ..)| *feed);
         if let Some(feed) = known
             && bytes.pick(3) != 2

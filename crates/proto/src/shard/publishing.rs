@@ -14,7 +14,7 @@ use multibeam_wire::{
     ErrorCode, Outcome, Position, ProducerId, Publish, Seq, TopicFilter, TopicName, fill_template, flow,
     limits,
 };
-use std::sync::Arc;
+use smol_str::SmolStr;
 
 /// One message that is to be stored.
 struct Storing<'a> {
@@ -208,7 +208,7 @@ impl Shard {
             Some(slot) => Ok(slot),
             None => {
                 let partition = self.config.classes.partition_of(topic);
-                let name = FeedName { text: Arc::from(topic), partition, filter: false };
+                let name = FeedName { text: SmolStr::new(topic), partition, filter: false };
                 self.feeds.open_home(&name, self.setup.id, generation, &self.config, now)
             }
         };

@@ -17,7 +17,7 @@ use multibeam_wire::{
     ErrorCode, Offset, Outcome, Position, Seq, Start, Subscribe, SubscriptionId, TopicFilter, TopicName,
     limits,
 };
-use std::sync::Arc;
+use smol_str::SmolStr;
 
 /// What another thread is to be told about a feed of this shard, in order.
 #[derive(Debug)]
@@ -60,7 +60,7 @@ impl Shard {
     pub(super) fn subscribe_system(&mut self, id: ConnectionId, after: Option<Position>, now: Time) {
         let Some(class) = self.config.classes.on_connect() else { return };
         let after = after.filter(|_| !planted::on(Bug::SystemNotResumed));
-        let text = Arc::from(self.config.classes.class(class).pattern.as_filter());
+        let text = SmolStr::new(self.config.classes.class(class).pattern.as_filter());
         let name = FeedName { text, partition: PartitionId { class, index: 0 }, filter: true };
         let start = if after.is_some() { StartKind::After } else { StartKind::New };
         let beginning = Beginning { name, start, cursor: after.unwrap_or_default() };
@@ -86,12 +86,10 @@ impl Shard {
                 Start::AfterEach(_) => return Err(ErrorCode::CursorMismatch),
             };
             let name = match self.feeds.find_topic(text).and_then(|slot| self.feeds.at(slot)) {
-                Some(feed) => {
-                    FeedName { text: Arc::clone(&feed.text), partition: feed.partition, filter: false }
-                }
+                Some(feed) => FeedName { text: feed.text.clone(), partition: feed.partition, filter: false },
                 None => {
                     let partition = self.config.classes.partition_of(text);
-                    FeedName { text: Arc::from(text), partition, filter: false }
+                    FeedName { text: SmolStr::new(text), partition, filter: false }
                 }
             };
             return Ok(vec![Beginning { name, start, cursor }]);
@@ -105,7 +103,7 @@ impl Shard {
         if partitions.len() > limits::PARTS_MAX {
             return Err(ErrorCode::FilterTooWide);
         }
-        let text: Arc<str> = Arc::from(text);
+        let text = SmolStr::new(text);
         let begin = |partition: PartitionId| {
             let (start, cursor) = match subscribe.start {
                 Start::New => (StartKind::New, Position::default()),
@@ -121,11 +119,7 @@ impl Shard {
                     (StartKind::After, cursor)
                 }
             };
-            Ok(Beginning {
-                name: FeedName { text: Arc::clone(&text), partition, filter: true },
-                start,
-                cursor,
-            })
+            Ok(Beginning { name: FeedName { text: text.clone(), partition, filter: true }, start, cursor })
         };
         partitions.into_iter().map(begin).collect()
     }
@@ -360,7 +354,7 @@ impl Shard {
             return;
         }
         let home = feed.home;
-        let name = FeedName { text: Arc::clone(&feed.text), partition: feed.partition, filter: feed.filter };
+        let name = FeedName { text: feed.text.clone(), partition: feed.partition, filter: feed.filter };
         self.feeds.remove(slot);
         self.asks[usize::from(home.0)].push_back(Ask::Unfollow(id, name));
         self.serve_asks(home);
