@@ -13,6 +13,7 @@ mod clock;
 mod doorbell;
 mod driver;
 mod errno;
+mod heap;
 mod io;
 mod listen;
 

@@ -100,6 +100,9 @@ impl Default for LoopLimits {
     }
 }
 
+/// Fewer connections than this are no crowd: what they needed is not worth giving back.
+const CROWD_MIN: usize = 1024;
+
 /// What the driver does next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -151,6 +154,9 @@ pub struct Loop<K: Kernel> {
     closed: Vec<u64>,
     awake: u64,
     threads: usize,
+    /// The most connections at a time since nobody was here.
+    crowd: usize,
+    crowd_left: bool,
 }
 
 impl<K: Kernel> Loop<K> {
@@ -196,12 +202,19 @@ impl<K: Kernel> Loop<K> {
             closed: vec![0; CloseReason::ALL.len()],
             awake: 0,
             threads,
+            crowd: 0,
+            crowd_left: false,
         }
     }
 
     /// The kernel, for its driver.
     pub fn kernel(&mut self) -> &mut K {
         &mut self.kernel
+    }
+
+    /// Whether a crowd has left, down to the last one. Says so once.
+    pub fn crowd_left(&mut self) -> bool {
+        std::mem::take(&mut self.crowd_left)
     }
 
     /// First half of a turn: works, and stages what is to be sent.
@@ -221,6 +234,7 @@ impl<K: Kernel> Loop<K> {
         self.run_timers(now);
         self.look_at_touched(now);
         self.stage(now);
+        self.crowd = self.crowd.max(self.connections.open());
     }
 
     /// Second half of a turn: lets out what was staged, and says how to go on.
@@ -373,7 +387,7 @@ impl<K: Kernel> Loop<K> {
         if self.more_work(now) {
             return Next::Again;
         }
-        if self.connections.open() == 0 {
+        if self.connections.open() == 0 && self.crowd > 0 {
             self.rest();
         }
         // Arm, then look, then sleep: whoever comes after the look finds us armed.
@@ -393,6 +407,7 @@ impl<K: Kernel> Loop<K> {
         (self.events, self.due, self.sends) = (Vec::new(), Vec::new(), Vec::new());
         (self.staged_bytes, self.staged_frames) = (Vec::new(), Vec::new());
         self.shard.rest();
+        self.crowd_left = std::mem::take(&mut self.crowd) >= CROWD_MIN;
     }
 
     fn more_work(&self, now: Time) -> bool {

@@ -5,7 +5,7 @@
 //! [`os::OsPlatform`], the simulator on its own. [`event_loop::Loop`] serves clients on any
 //! [`kernel::Kernel`].
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod admin;
 pub mod close;

@@ -60,6 +60,11 @@ impl Producers {
         Self { by_id, recent, oldest: NOBODY, newest: NOBODY, producers_max, forgot: false }
     }
 
+    /// Whether none is remembered, nor forgotten.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.recent.is_empty()
+    }
+
     /// Judges `number`; `retry` says that it may have been sent before.
     pub(crate) fn judge(&self, producer: ProducerId, number: u64, retry: bool) -> Verdict {
         let Some(at) = self.by_id.get(&producer) else {

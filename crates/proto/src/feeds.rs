@@ -279,6 +279,13 @@ impl Feeds {
         Err(Full)
     }
 
+    /// Forgets partitions of which there is nothing to know: a crowd's topics open them all.
+    pub(crate) fn rest(&mut self) {
+        let used: std::collections::BTreeSet<PartitionId> =
+            self.table.iter().map(|(_, _, feed)| feed.partition).collect();
+        self.partitions.retain(|id, partition| used.contains(id) || !partition.is_blank());
+    }
+
     /// Fills a filter's new feed with what is kept of its topics.
     fn fill_filter(&mut self, slot: u32, floor: Offset, now: Time) {
         let Some(filter) = self.at(slot) else { return };

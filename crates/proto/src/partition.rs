@@ -52,6 +52,11 @@ impl Partition {
         }
     }
 
+    /// Whether it is as when it began.
+    pub(crate) fn is_blank(&self) -> bool {
+        self.last == Offset(0) && self.producers.is_empty() && self.filters.is_empty()
+    }
+
     pub(crate) fn forgotten(&self) -> Offset {
         self.forgotten
     }

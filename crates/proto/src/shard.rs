@@ -415,6 +415,7 @@ impl Shard {
     pub fn rest(&mut self) {
         debug_assert_eq!(self.stats.load(Stat::Connections), 0);
         self.runs.shrink();
+        self.feeds.rest();
         self.touched = VecDeque::new();
         if self.outbox.is_empty() {
             self.outbox = VecDeque::new();

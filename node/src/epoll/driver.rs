@@ -2,6 +2,7 @@
 
 use super::EpollKernel;
 use super::clock::Clock;
+use super::heap;
 use crate::event_loop::{Loop, Next};
 use crate::kernel::Mail;
 use std::time::Duration;
@@ -16,7 +17,12 @@ pub fn drive_epoll<M: Mail>(event_loop: &mut Loop<EpollKernel<M>>, clock: Clock)
         let timeout = match event_loop.release(clock.now()) {
             Next::Again => Some(Duration::ZERO),
             // Sampled again: the sends of this turn took time.
-            Next::Sleep(until) => until.map(|until| until.since(clock.now())),
+            Next::Sleep(until) => {
+                if event_loop.crowd_left() {
+                    heap::trim();
+                }
+                until.map(|until| until.since(clock.now()))
+            }
             Next::Done => return Ok(()),
         };
         event_loop.kernel().wait(timeout)?;

@@ -62,6 +62,16 @@ impl Accounts {
         Ok((ticks(11) + ticks(12)) * NS_PER_TICK)
     }
 
+    /// Descriptors that are open.
+    ///
+    /// # Errors
+    /// The process is gone.
+    pub(super) fn descriptors(&self) -> Result<usize, String> {
+        let entries = std::fs::read_dir(self.proc.join("fd"))
+            .map_err(|error| format!("can't count the descriptors of the server: {error}"))?;
+        Ok(entries.count())
+    }
+
     /// Resident bytes that belong to the process alone or to memory it shares by itself: RssAnon
     /// and RssShmem. Pages of files, such as the program's own code, are not among them.
     ///

@@ -106,6 +106,7 @@ fn fill_and_empty(case: &IdleCase, shards: usize, setting: &Setting<'_>) -> Resu
     node.order(Order::Connect { subscribers: WARMING_CLIENTS.min(case.clients) }, |_| {})?;
     node.order(Order::Leave, |_| {})?;
     let rest_bytes = settled_bytes(&node)?;
+    let rest_descriptors = descriptors(&node)?;
     let mut filled = |clients: usize| {
         node.order(Order::Connect { subscribers: clients }, |now| {
             setting.progress.connecting(&name, now, clients)
@@ -115,9 +116,21 @@ fn fill_and_empty(case: &IdleCase, shards: usize, setting: &Setting<'_>) -> Resu
     let (few, many) = (case.few(), case.clients);
     let (few_bytes, many_bytes) = (filled(few)?, filled(many)?);
     node.order(Order::Leave, |_| {})?;
+    // The clients are gone; the node may still be at it.
+    for _ in 0..LOOKS_MAX {
+        if descriptors(&node)? <= rest_descriptors {
+            break;
+        }
+        std::thread::sleep(LOOK);
+    }
     let left_bytes = settled_bytes(&node)?;
     let slope_bytes = (many_bytes as f64 - few_bytes as f64) / (many - few) as f64;
     Ok(Memory { name, few, many, rest_bytes, few_bytes, many_bytes, left_bytes, slope_bytes })
+}
+
+fn descriptors(node: &Contender) -> Result<usize, String> {
+    let Some(accounts) = &node.accounts else { return Err("a node without accounts".to_owned()) };
+    accounts.descriptors()
 }
 
 fn settled_bytes(node: &Contender) -> Result<u64, String> {
