@@ -18,9 +18,6 @@ const BUDGET_BYTES: usize = 512;
 /// What Linux keeps for a connected TCP socket in an epoll set; measured, see the document.
 const KERNEL_BYTES: usize = 4100;
 
-/// Name of an own topic.
-const NAME: &str = "user.12345678.msg";
-
 /// One term of a sum.
 type Term = (&'static str, usize, &'static str);
 
@@ -37,8 +34,7 @@ fn idle_connection() -> Vec<Term> {
         ("its places in the lists of a turn", turning.lists, "with it; kept once all were in work at a time"),
         ("session, with two subscriptions", shard.session, "with it"),
         ("membership in the feed of `sys.*`", shard.member, "with it"),
-        ("feed of `user.{id}.msg`, with its member", shard.feed, "`topics_max`"),
-        ("the topic's name, 17 bytes", rounded(shard.name_head + NAME.len()), "with the feed"),
+        ("feed of `user.{id}.msg`, with its name and member", shard.feed, "`topics_max`"),
         ("its place in the table of names", shard.name_place, "with the feed"),
     ]
 }
@@ -57,6 +53,7 @@ fn others() -> Vec<Term> {
         ("message: entry in its topic's log", shard.entry, "retention of its class"),
         ("message: place in the order of its class", shard.place, "as many dead ones as live ones, and 32"),
         ("message: frame beside the body", frame_overhead(), "retention, `messages_bytes_max`"),
+        ("topic or filter of more than 23 bytes: beside its name", shard.name_head, "`topics_max`"),
         ("topic with messages: its log", rounded(shard.log), "`topics_max`"),
         ("subscription beyond two", shard.subscription + shard.member, "`subscriptions_max`"),
         ("slow reader: frames of one size in flight", shard.run, "64 sizes at most, 1 KiB"),
