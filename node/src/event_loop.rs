@@ -100,7 +100,7 @@ impl Default for LoopLimits {
     }
 }
 
-/// Fewer connections than this are no crowd: what they needed is not worth giving back.
+/// Fewer connections or topics than this are no crowd: what they needed is not worth giving back.
 const CROWD_MIN: usize = 1024;
 
 /// What the driver does next.
@@ -154,7 +154,7 @@ pub struct Loop<K: Kernel> {
     closed: Vec<u64>,
     awake: u64,
     threads: usize,
-    /// The most connections at a time since nobody was here.
+    /// The most connections or topics at a time since nobody was here.
     crowd: usize,
     crowd_left: bool,
 }
@@ -234,7 +234,7 @@ impl<K: Kernel> Loop<K> {
         self.run_timers(now);
         self.look_at_touched(now);
         self.stage(now);
-        self.crowd = self.crowd.max(self.connections.open());
+        self.crowd = self.crowd.max(self.connections.open()).max(self.shard.topics());
     }
 
     /// Second half of a turn: lets out what was staged, and says how to go on.
@@ -387,9 +387,7 @@ impl<K: Kernel> Loop<K> {
         if self.more_work(now) {
             return Next::Again;
         }
-        if self.connections.open() == 0 && self.crowd > 0 {
-            self.rest();
-        }
+        self.rest();
         // Arm, then look, then sleep: whoever comes after the look finds us armed.
         let looked_first = planted::on(Bug::LookBeforeArm).then(|| self.somebody_came());
         self.kernel.arm();
@@ -401,13 +399,20 @@ impl<K: Kernel> Loop<K> {
         Next::Sleep(Time::earliest(own, shard))
     }
 
-    /// Everybody has left: what was as large as the crowd goes too.
+    /// Once everybody has left, what was as large as the crowd goes too. Topics that other shards follow go
+    /// when their clients do, and leave as much behind.
     fn rest(&mut self) {
+        let left = self.shard.topics();
+        let gone = self.crowd.saturating_sub(left);
+        if self.connections.open() > 0 || gone == 0 || (gone < CROWD_MIN && left > 0) {
+            return;
+        }
         (self.readers, self.writers) = (VecDeque::new(), VecDeque::new());
         (self.events, self.due, self.sends) = (Vec::new(), Vec::new(), Vec::new());
         (self.staged_bytes, self.staged_frames) = (Vec::new(), Vec::new());
         self.shard.rest();
-        self.crowd_left = std::mem::take(&mut self.crowd) >= CROWD_MIN;
+        self.crowd_left |= gone >= CROWD_MIN;
+        self.crowd = left;
     }
 
     fn more_work(&self, now: Time) -> bool {

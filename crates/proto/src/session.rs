@@ -170,6 +170,20 @@ impl Session {
         }
     }
 
+    /// The peer had nothing to say but that it is there: it hears as much now if it was due soon, so that one
+    /// waking of either side serves both directions.
+    pub(crate) fn answer_heartbeat(&mut self, config: &ShardConfig, now: Time) {
+        if self.phase == Phase::Open && now + config.heartbeat_interval / 2 >= self.heartbeat_at {
+            self.heartbeat_due();
+        }
+    }
+
+    /// A sign of life is due: the session is idle, and needs no tables of requests.
+    pub(crate) fn heartbeat_due(&mut self) {
+        self.heartbeat_owed = true;
+        self.requests.rest(true);
+    }
+
     /// When time alone changes something.
     pub(crate) fn next_deadline(&self, config: &ShardConfig) -> Option<Time> {
         match self.phase {

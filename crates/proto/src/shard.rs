@@ -281,8 +281,7 @@ impl Shard {
             });
         }
         if session.phase == Phase::Open && now >= session.heartbeat_at {
-            session.heartbeat_owed = true;
-            session.requests.rest(true);
+            session.heartbeat_due();
         }
         if let Some(code) = session.overdue(now, &self.config) {
             self.close(id, code);
@@ -341,8 +340,10 @@ impl Shard {
     /// The socket took the first `taken` bytes of what was staged. Returns where the last
     /// frame ends of which it took anything: the loop owes the bytes between.
     pub fn commit(&mut self, id: ConnectionId, taken: usize, staged: &[Staged], now: Time) -> usize {
-        let heartbeat_in = self.heartbeat_in();
+        let jittered = self.heartbeat_in();
         let Some(session) = session_mut(&mut self.sessions, id) else { return taken };
+        // Behind a heartbeat the peer's jitter serves for both: it is to speak first, and to be answered.
+        let heartbeat_in = if session.heartbeat_owed { self.config.heartbeat_interval } else { jittered };
         let mut context = Context {
             config: &self.config,
             feeds: &self.feeds,
@@ -409,6 +410,12 @@ impl Shard {
     /// Time has passed for what is stored.
     pub fn tick(&mut self, now: Time) {
         self.feeds.expire(now);
+    }
+
+    /// Topics and filters that are held.
+    #[must_use]
+    pub fn topics(&self) -> usize {
+        self.feeds.len()
     }
 
     /// Nobody is connected: gives back what was as large as the crowd.

@@ -106,7 +106,11 @@ impl Shard {
             Payload::Publish(publish) => self.publish(id, publish, u32::from(frame.header.len), now),
             Payload::Subscribe(subscribe) => self.subscribe(id, subscribe, now),
             Payload::Unsubscribe(subscription) => self.unsubscribe(id, *subscription),
-            Payload::Ack(_) | Payload::WindowUpdate | Payload::Heartbeat => Handled::Done,
+            Payload::Ack(_) | Payload::WindowUpdate => Handled::Done,
+            Payload::Heartbeat => {
+                session.answer_heartbeat(&self.config, now);
+                Handled::Done
+            }
             Payload::Bye(_) => Handled::Close(CloseCode::Normal),
             Payload::Hello(_) => Handled::Close(CloseCode::HelloTwice),
             // The decoder lets none of these through in this direction.

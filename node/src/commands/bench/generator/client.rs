@@ -408,7 +408,8 @@ impl Client {
         self.requests_max = welcome.requests_in_flight_max;
         self.interval_ms = welcome.heartbeat_interval_ms.into();
         self.phase = Phase::Open;
-        self.heartbeat_at_ms = context.now_ms + context.timers.jittered(self.interval_ms);
+        // Two servers that accept a crowd at different speeds must not get its heartbeats in different bursts.
+        self.heartbeat_at_ms = context.now_ms + context.timers.anywhere(self.interval_ms);
         context.timers.heartbeat(self.heartbeat_at_ms, self.index);
     }
 }

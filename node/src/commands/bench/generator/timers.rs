@@ -43,6 +43,11 @@ impl Timers {
         interval_ms - self.random.below(interval_ms / 4 + 1)
     }
 
+    /// Any time within the interval.
+    pub(super) fn anywhere(&mut self, interval_ms: u64) -> u64 {
+        self.random.below(interval_ms + 1)
+    }
+
     /// Takes out one that is due.
     pub(super) fn pop(&mut self, now_ms: u64) -> Option<Due> {
         if let Some(&(at_ms, client)) = self.acks.front()
