@@ -135,7 +135,7 @@ impl Generator {
             is_drained: true,
             tally: Tally::default(),
             rounds: Rounds::new(&plan),
-            timers: Timers::new(plan.seed),
+            timers: Timers::new(plan.seed, plan.load == Load::Idle),
         };
         let scratch = vec![0; SCRATCH_BYTES];
         let (clients, alive) = (Vec::new(), Alive::default());

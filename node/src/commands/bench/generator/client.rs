@@ -408,8 +408,7 @@ impl Client {
         self.requests_max = welcome.requests_in_flight_max;
         self.interval_ms = welcome.heartbeat_interval_ms.into();
         self.phase = Phase::Open;
-        // Two servers that accept a crowd at different speeds must not get its heartbeats in different bursts.
-        self.heartbeat_at_ms = context.now_ms + context.timers.anywhere(self.interval_ms);
+        self.heartbeat_at_ms = context.now_ms + context.timers.first(self.interval_ms);
         context.timers.heartbeat(self.heartbeat_at_ms, self.index);
     }
 }

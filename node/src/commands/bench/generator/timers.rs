@@ -14,6 +14,9 @@ pub(super) struct Timers {
     /// One a client.
     heartbeats: BinaryHeap<Reverse<(u64, u32)>>,
     random: Random,
+    /// Heartbeats are all there is: of a crowd, they begin anywhere in the interval, or two servers that accept it
+    /// at different speeds would get them in different bursts.
+    idle: bool,
 }
 
 /// What is due.
@@ -24,8 +27,8 @@ pub(super) enum Due {
 }
 
 impl Timers {
-    pub(super) fn new(seed: u64) -> Self {
-        Self { acks: VecDeque::new(), heartbeats: BinaryHeap::new(), random: Random::new(seed) }
+    pub(super) fn new(seed: u64, idle: bool) -> Self {
+        Self { acks: VecDeque::new(), heartbeats: BinaryHeap::new(), random: Random::new(seed), idle }
     }
 
     /// `at_ms` is never before that of an earlier call.
@@ -43,9 +46,9 @@ impl Timers {
         interval_ms - self.random.below(interval_ms / 4 + 1)
     }
 
-    /// Any time within the interval.
-    pub(super) fn anywhere(&mut self, interval_ms: u64) -> u64 {
-        self.random.below(interval_ms + 1)
+    /// Until a client's first heartbeat.
+    pub(super) fn first(&mut self, interval_ms: u64) -> u64 {
+        if self.idle { self.random.below(interval_ms + 1) } else { self.jittered(interval_ms) }
     }
 
     /// Takes out one that is due.
@@ -83,7 +86,7 @@ mod tests {
 
     #[test]
     fn reminders_come_when_they_are_due_and_once() {
-        let mut timers = Timers::new(1);
+        let mut timers = Timers::new(1, false);
         timers.ack(500, 1);
         timers.heartbeat(400, 2);
         timers.heartbeat(300, 3);
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn heartbeats_are_spread_over_the_last_quarter_of_an_interval() {
-        let mut timers = Timers::new(1);
+        let mut timers = Timers::new(1, false);
         let times: Vec<u64> = (0..1000).map(|_| timers.jittered(1000)).collect();
         assert!(times.iter().all(|time| (750..=1000).contains(time)));
         assert!(times.iter().any(|&time| time < 800) && times.iter().any(|&time| time > 950));
