@@ -228,7 +228,8 @@ impl Client {
             let topic = if many { bytes.of(&TEMPLATES) } else { bytes.of(&names.topics) };
             let count = if many { 1 + bytes.pick(KEYS.len()) } else { 0 };
             let (sent, body) = truth.publish(ttl_ms.unwrap_or(0), size);
-            let number = producer.number + 1;
+            // From 0 on, which is as good a number as any.
+            let number = producer.number;
             producer.number += count.max(1) as u64;
             Attempt { number, topic, keys: KEYS[..count].to_vec(), ttl_ms, sent, body }
         };

@@ -96,7 +96,7 @@ impl Client {
             id,
             friendly,
             connection: None,
-            next_number: 1,
+            next_number: 0,
             unanswered: VecDeque::new(),
             subscriptions: BTreeMap::new(),
             acked: BTreeSet::new(),
