@@ -27,6 +27,7 @@ mod session;
 mod shard;
 mod stats;
 mod time;
+pub mod view;
 
 pub use class::{
     CLASSES_MAX, Class, ClassError, ClassId, ClassSet, Overflow, PARTITIONS_MAX, PartitionId, Pattern,

@@ -1,0 +1,163 @@
+//! What consensus agrees on: the members, and for each partition who leads it and who has all of it.
+//!
+//! A [`View`] changes by batches and by nothing else, each of one entry of the consensus log; who applies the
+//! same batches has the same view (P6). It decides nothing about *when*: who may propose what, and
+//! after which promises, is the proposer's part; what it refuses is what must never stand in a view,
+//! whoever asks. No node uses it yet: consensus comes next.
+//!
+//! ```text
+//!  batch ─► op ─► members ──► strips the records of who is gone
+//!           op ─► record  ──► compare-and-set on its partition_epoch (R1)
+//!           ...             one epoch more, if anything changed
+//! ```
+
+mod apply;
+#[cfg(test)]
+mod tests;
+
+pub use apply::{Batch, Op, Outcome, Refusal};
+
+use crate::class::PartitionId;
+use crate::placement::NodeId;
+use multibeam_wire::Generation;
+use smol_str::SmolStr;
+use std::collections::BTreeMap;
+
+/// Bytes of a member's address.
+pub const ADDRESS_BYTES_MAX: usize = 255;
+
+/// Members that have gone and whose last incarnation is remembered, so that no earlier one comes back.
+pub const DEPARTED_MAX: usize = 1024;
+
+/// Identity of one run of a process; later ones are greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Incarnation(pub u64);
+
+/// Identity of a disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct StoreId(pub u64);
+
+/// What a partition's copies outlive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Durability {
+    /// Nothing: a copy dies with its process.
+    Memory,
+    /// The process: a copy dies with its disk.
+    Disk,
+}
+
+/// Whether a member is to have partitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum MemberState {
+    /// Yes.
+    Up,
+    /// It is about to leave.
+    Draining,
+}
+
+/// A node in the view.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Member {
+    /// Its present run.
+    pub incarnation: Incarnation,
+    /// Its disk.
+    pub store: StoreId,
+    /// Where other nodes reach it.
+    pub address: SmolStr,
+    /// Its share of the partitions; see [`crate::Placement`].
+    pub weight: u8,
+    /// Whether it is to have any.
+    pub state: MemberState,
+}
+
+/// One copy of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Replica {
+    /// Whose.
+    pub node: NodeId,
+    /// On which disk.
+    pub store: StoreId,
+    /// In which run.
+    pub incarnation: Incarnation,
+}
+
+impl Replica {
+    /// Whether `other` is this copy, as far as the partition's kind of copy outlives runs.
+    #[must_use]
+    pub fn is_same(&self, other: &Self, durability: Durability) -> bool {
+        let run = durability == Durability::Disk || self.incarnation == other.incarnation;
+        self.node == other.node && self.store == other.store && run
+    }
+}
+
+/// The agreed facts of one partition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Record {
+    /// What its copies outlive.
+    pub durability: Durability,
+    /// Changes when the history could not be kept.
+    pub generation: Generation,
+    /// Steps with each change of the record.
+    pub partition_epoch: u64,
+    /// The partition_epoch that installed the leader, or took it away.
+    pub leader_epoch: u64,
+    /// Who orders it; nobody while it is offline or between two leaders.
+    pub leader: Option<NodeId>,
+    /// Who has all of it, by node. Never empty (R3): the last ones stand here even when they are gone.
+    pub in_sync: Vec<Replica>,
+}
+
+/// Who has gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Departed {
+    incarnation: Incarnation,
+    store: StoreId,
+    /// When, in epochs.
+    at: u64,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct View {
+    epoch: u64,
+    members: BTreeMap<NodeId, Member>,
+    records: BTreeMap<PartitionId, Record>,
+    departed: BTreeMap<NodeId, Departed>,
+}
+
+impl View {
+    /// How many batches have changed it.
+    #[must_use]
+    pub const fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// The members.
+    #[must_use]
+    pub const fn members(&self) -> &BTreeMap<NodeId, Member> {
+        &self.members
+    }
+
+    /// The records.
+    #[must_use]
+    pub const fn records(&self) -> &BTreeMap<PartitionId, Record> {
+        &self.records
+    }
+
+    /// Whether this copy's node runs now as it names it.
+    #[must_use]
+    pub fn is_current(&self, replica: &Replica) -> bool {
+        self.members
+            .get(&replica.node)
+            .is_some_and(|member| (member.incarnation, member.store) == (replica.incarnation, replica.store))
+    }
+
+    /// Whether a copy can't come back (R3): its node has joined without it. One that is only gone may return.
+    #[must_use]
+    pub fn is_dead(&self, replica: &Replica, durability: Durability) -> bool {
+        let member = self.members.get(&replica.node).map(|member| (member.incarnation, member.store));
+        let departed = self.departed.get(&replica.node).map(|gone| (gone.incarnation, gone.store));
+        let Some((incarnation, store)) = member.or(departed) else { return false };
+        store != replica.store || (durability == Durability::Memory && incarnation > replica.incarnation)
+    }
+}
