@@ -16,9 +16,9 @@ const TOPICS_WIDE: usize = 1 << 20;
 /// Bytes that a stored message may take beside its body and its topic.
 const OVERHEAD: usize = 64;
 
-/// Coarseness of the times that a node counts ages and times to live by, and how far the clocks of two
-/// simulated hosts are apart: a step of the network.
-const COARSE_US: u64 = 5_000;
+/// How far the clocks of the two clients may seem apart, the one that published and the one that was told:
+/// each may be a step of the network, of 5 ms at the most, off the node's, and in the unlucky direction.
+const COARSE_US: u64 = 2 * 5_000;
 
 impl Follower {
     pub(super) fn gap(

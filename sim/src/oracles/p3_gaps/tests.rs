@@ -113,6 +113,27 @@ fn only_what_has_an_end_expires() {
     assert!(fails(missed(GapReason::Expired)));
 }
 
+/// The clocks of two clients seem apart by two steps at the most (seed 107), and no more is forgiven.
+#[test]
+fn nothing_expires_before_its_time() {
+    let told = |at_us| {
+        let publishes = [1, 2, 3].map(|number| What::Invoke {
+            publish: id(number),
+            topics: vec![0],
+            ttl_ms: Some(20),
+            bytes: 1,
+        });
+        let all =
+            subscribe(0).into_iter().chain(subscribe(1)).chain(publishes).chain(missed(GapReason::Expired));
+        let mut history = history(all);
+        for entry in &mut history {
+            entry.time_us = if matches!(entry.what, What::Gap { .. }) { at_us } else { 0 };
+        }
+        judge(&fixture::plan(), &history).len()
+    };
+    assert_eq!((told(9_999), told(10_000)), (1, 0));
+}
+
 #[test]
 fn what_a_class_keeps_is_not_evicted() {
     let mut plan = fixture::plan();
