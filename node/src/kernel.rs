@@ -69,7 +69,8 @@ pub enum Event {
         readable: bool,
         /// There is room to write, or an error.
         writable: bool,
-        /// The peer's end, or an error, is there, behind what there is to read. It may be said once only.
+        /// The peer's end, or an error, is there, behind what there is to read, and it is readable. It may be
+        /// said once only.
         ended: bool,
     },
 }

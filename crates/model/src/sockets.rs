@@ -260,13 +260,15 @@ impl Sockets {
             return;
         }
         let ended = socket.peer_ended || socket.reset;
-        let readable = socket.read_armed && (!socket.rx.is_empty() || (ended && !socket.end_told));
+        let tells_end = ended && !socket.end_told;
+        let readable = socket.read_armed && (!socket.rx.is_empty() || tells_end);
         let writable = socket.write_armed && (socket.tx.len() < tx_bytes || socket.reset);
         socket.read_armed &= !readable;
         socket.write_armed &= !writable;
         if readable || writable {
             socket.end_told |= ended;
-            self.edge(Event::Socket { token, readable, writable, ended });
+            // An end is something to read, also where an edge was due for another reason.
+            self.edge(Event::Socket { token, readable: readable || tells_end, writable, ended });
         }
     }
 
