@@ -9,6 +9,7 @@
 
 use crate::class::{PartitionId, stable_hash};
 use consistent_hash_ring::{Ring, RingBuilder};
+use multibeam_wire::link::NodeId;
 use std::hash::{BuildHasher, Hash, Hasher};
 
 /// Virtual nodes of one unit of weight. With 128 the shares of the ring itself vary by 4 to 9 %, which
@@ -20,10 +21,6 @@ pub const MEMBERS_MAX: usize = 100;
 
 /// Units of weight of one member: how much more than the smallest it takes.
 pub const WEIGHT_MAX: u8 = 8;
-
-/// A member of the cluster.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct NodeId(pub u64);
 
 /// What no placement can be made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -3,7 +3,7 @@
 //! A [`View`] changes by batches and by nothing else, each of one entry of the consensus log; who applies the
 //! same batches has the same view (P6). It decides nothing about *when*: who may propose what, and
 //! after which promises, is the proposer's part; what it refuses is what must never stand in a view,
-//! whoever asks. No node uses it yet: consensus comes next.
+//! whoever asks.
 //!
 //! ```text
 //!  batch ─► op ─► members ──► strips the records of who is gone
@@ -12,14 +12,16 @@
 //! ```
 
 mod apply;
+mod codec;
 #[cfg(test)]
 mod tests;
 
 pub use apply::{Batch, Op, Outcome, Refusal};
+pub use codec::{BATCH_BYTES_MAX, Undecodable};
 
 use crate::class::PartitionId;
-use crate::placement::NodeId;
 use multibeam_wire::Generation;
+use multibeam_wire::link::{Incarnation, NodeId, StoreId};
 use smol_str::SmolStr;
 use std::collections::BTreeMap;
 
@@ -29,16 +31,8 @@ pub const ADDRESS_BYTES_MAX: usize = 255;
 /// Members that have gone and whose last incarnation is remembered, so that no earlier one comes back.
 pub const DEPARTED_MAX: usize = 1024;
 
-/// Identity of one run of a process; later ones are greater.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Incarnation(pub u64);
-
-/// Identity of a disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StoreId(pub u64);
-
 /// What a partition's copies outlive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Durability {
     /// Nothing: a copy dies with its process.
     Memory,
@@ -47,7 +41,7 @@ pub enum Durability {
 }
 
 /// Whether a member is to have partitions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub enum MemberState {
     /// Yes.
     Up,
@@ -56,7 +50,7 @@ pub enum MemberState {
 }
 
 /// A node in the view.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Member {
     /// Its present run.
     pub incarnation: Incarnation,
@@ -71,7 +65,7 @@ pub struct Member {
 }
 
 /// One copy of a partition.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Replica {
     /// Whose.
     pub node: NodeId,
@@ -91,7 +85,7 @@ impl Replica {
 }
 
 /// The agreed facts of one partition.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Record {
     /// What its copies outlive.
     pub durability: Durability,
@@ -108,7 +102,7 @@ pub struct Record {
 }
 
 /// Who has gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 struct Departed {
     incarnation: Incarnation,
     store: StoreId,
@@ -117,7 +111,7 @@ struct Departed {
 }
 
 /// See the module's documentation.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct View {
     epoch: u64,
     members: BTreeMap<NodeId, Member>,

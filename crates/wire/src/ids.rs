@@ -4,6 +4,7 @@ use std::fmt;
 
 /// Number that changes when a partition's history could not be kept. Starts at 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Generation(pub u64);
 
 /// Place of a message in its partition's log. Starts at 1; 0 stands for "before the first".

@@ -58,6 +58,9 @@ pub(crate) const LISTED_TEXT_BYTES_MAX: usize = 128;
 /// field at its longest fits.
 pub const LINK_HELLO_BYTES_MAX: usize = 512;
 
+/// Nodes that vote in the consensus of a cluster. More would make every decision slower and none safer.
+pub const VOTERS_MAX: usize = 7;
+
 /// Bytes of a part of a consensus message or a piece of state in one frame of a link; longer ones
 /// are sent in parts.
 pub const LINK_PART_BYTES_MAX: usize = 65_024;
@@ -105,7 +108,7 @@ const _: () = assert!(GOAWAY_MAX <= PAYLOAD_BYTES_MAX);
 const FAREWELL_MAX: usize = 3 + 5 + 2 + DETAIL_BYTES_MAX;
 const _: () = assert!(FAREWELL_MAX <= HELLO_BYTES_MAX && FAREWELL_MAX <= LINK_HELLO_BYTES_MAX);
 
-/// Longest LINK_HELLO: features, cluster and store, node, incarnation, epoch, purpose, address.
-const LINK_HELLO_MAX: usize = 10 + 2 * 16 + 10 + 10 + 10 + 1 + 2 + ADDRESS_BYTES_MAX;
+/// Longest LINK_HELLO: features, cluster, store, node, incarnation, epoch, purpose, address.
+const LINK_HELLO_MAX: usize = 10 + 16 + 8 + 10 + 10 + 10 + 1 + 2 + ADDRESS_BYTES_MAX;
 const _: () = assert!(LINK_HELLO_MAX <= LINK_HELLO_BYTES_MAX);
 const _: () = assert!(LINK_PART_BYTES_MAX + 5 * 10 <= PAYLOAD_BYTES_MAX);

@@ -11,7 +11,7 @@ mod lease;
 
 pub use exchange::{Part, Request, Response, State};
 pub use greeting::{ClusterId, Epoch, Identity, Incarnation, LinkHello, LinkPurpose, NodeId, StoreId};
-pub use lease::{Lease, LinkHeartbeat};
+pub use lease::{Lease, LinkHeartbeat, VoterSet, Voters};
 
 use crate::codec::{Count, Reader, Sink, Unreadable, Writer};
 use crate::decoder::Step;

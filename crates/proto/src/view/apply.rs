@@ -1,16 +1,16 @@
 //! Batches, and what of them is refused.
 
 use super::{
-    ADDRESS_BYTES_MAX, DEPARTED_MAX, Departed, Durability, Incarnation, Member, MemberState, Record, Replica,
-    StoreId, View,
+    ADDRESS_BYTES_MAX, DEPARTED_MAX, Departed, Durability, Member, MemberState, Record, Replica, View,
 };
 use crate::class::PartitionId;
-use crate::placement::{MEMBERS_MAX, NodeId, WEIGHT_MAX};
+use crate::placement::{MEMBERS_MAX, WEIGHT_MAX};
 use multibeam_wire::Generation;
+use multibeam_wire::link::{Incarnation, NodeId, StoreId};
 use smol_str::SmolStr;
 
 /// One change that somebody asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub enum Op {
     /// A node is there, for the first time or in a later run. Its copies of earlier runs go with those.
     Join {
@@ -77,7 +77,7 @@ pub enum Op {
 }
 
 /// Ops that make one epoch together, in order; those that are refused are left out.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 pub struct Batch {
     /// Nothing of it is done in any other epoch.
     pub if_epoch: Option<u64>,
@@ -86,7 +86,7 @@ pub struct Batch {
 }
 
 /// What became of a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Outcome {
     /// The epoch behind it.
     pub epoch: u64,
@@ -97,7 +97,7 @@ pub struct Outcome {
 }
 
 /// Why an op was left out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {
     /// The batch was for another view.
     #[error("the view is at epoch {0} already")]

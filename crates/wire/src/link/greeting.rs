@@ -6,22 +6,28 @@ use crate::limits::ADDRESS_BYTES_MAX;
 
 /// Random name of a cluster, drawn when it was bootstrapped. 0: a virgin node, of no cluster yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct ClusterId(pub u128);
 
 /// A member's name, which outlives its disk. 0: not given yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct NodeId(pub u64);
 
-/// Random name of a disk's content: a wiped disk is another one.
+/// Random name of a disk's content: a wiped disk is another one. It is also the name of that disk's vote in
+/// the consensus. Never 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct StoreId(pub u128);
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct StoreId(pub u64);
 
 /// Which run of a node's process; grows with each start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Incarnation(pub u64);
 
 /// Number of a view; grows with each change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Epoch(pub u64);
 
 /// Who a node is.
@@ -56,7 +62,7 @@ impl Identity {
             features: Features(reader.varint()?),
             cluster: ClusterId(u128::from_be_bytes(reader.array()?)),
             node: NodeId(reader.varint()?),
-            store: StoreId(u128::from_be_bytes(reader.array()?)),
+            store: StoreId(u64::from_be_bytes(reader.array()?)),
             incarnation: Incarnation(reader.varint()?),
             epoch: Epoch(reader.varint()?),
         })

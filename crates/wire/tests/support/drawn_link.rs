@@ -1,10 +1,10 @@
 //! Any frame of a link, drawn by proptest.
 
 use crate::values::{body, number, number_u16, text};
-use multibeam_wire::limits::{ADDRESS_BYTES_MAX, DETAIL_BYTES_MAX, LINK_PART_BYTES_MAX};
+use multibeam_wire::limits::{ADDRESS_BYTES_MAX, DETAIL_BYTES_MAX, LINK_PART_BYTES_MAX, VOTERS_MAX};
 use multibeam_wire::link::{
     ClusterId, Epoch, Identity, Incarnation, Lease, LinkDirection, LinkFrameType, LinkHeartbeat, LinkHello,
-    LinkPayload, LinkPurpose, NodeId, Part, Request, Response, State, StoreId,
+    LinkPayload, LinkPurpose, NodeId, Part, Request, Response, State, StoreId, VoterSet, Voters,
 };
 use multibeam_wire::{Bye, Features};
 use proptest::prelude::*;
@@ -91,7 +91,7 @@ pub(crate) fn payload_of(frame_type: LinkFrameType) -> BoxedStrategy<DrawnLink> 
 }
 
 fn identity() -> impl Strategy<Value = Identity> {
-    (number(), any::<(u128, u128)>(), number(), number(), number()).prop_map(
+    (number(), any::<(u128, u64)>(), number(), number(), number()).prop_map(
         |(features, (cluster, store), node, incarnation, epoch)| Identity {
             features: Features(features),
             cluster: ClusterId(cluster),
@@ -113,12 +113,19 @@ fn hello() -> BoxedStrategy<DrawnLink> {
 }
 
 fn lease() -> BoxedStrategy<DrawnLink> {
-    (number(), any::<bool>(), number(), number(), number())
+    let voters = (number(), voter_set(), voter_set());
+    let voters = voters.prop_map(|(index, present, before)| Voters { index, present, before });
+    (number(), any::<bool>(), number(), voters, number())
         .prop_map(|(number, granted, incarnation, voters, epoch)| {
             let (incarnation, epoch) = (Incarnation(incarnation), Epoch(epoch));
             LinkPayload::Lease(Lease { number, granted, incarnation, voters, epoch }).into()
         })
         .boxed()
+}
+
+fn voter_set() -> impl Strategy<Value = VoterSet> {
+    let stores = proptest::collection::vec(any::<u64>().prop_map(StoreId), 0..=VOTERS_MAX);
+    stores.prop_map(|stores| VoterSet::new(stores).unwrap())
 }
 
 fn state() -> BoxedStrategy<DrawnLink> {

@@ -146,8 +146,13 @@ pub(crate) fn link_frame(frame: &LinkFrame<'_>) -> String {
             line.plain("number", lease.number);
             line.flag("granted", lease.granted);
             line.plain("incarnation", lease.incarnation.0);
-            line.plain("voters", lease.voters);
+            line.plain("voters", lease.voters.index);
             line.plain("epoch", lease.epoch.0);
+            for (name, set) in [("present", &lease.voters.present), ("before", &lease.voters.before)] {
+                for store in set.stores() {
+                    line.plain(name, format_args!("{:016x}", store.0));
+                }
+            }
         }
         LinkPayload::Request(request) => {
             line.plain("number", request.number);
@@ -214,7 +219,7 @@ impl Line {
         self.plain("features", identity.features.0);
         self.plain("cluster", format_args!("{:032x}", identity.cluster.0));
         self.plain("node", identity.node.0);
-        self.plain("store", format_args!("{:032x}", identity.store.0));
+        self.plain("store", format_args!("{:016x}", identity.store.0));
         self.plain("incarnation", identity.incarnation.0);
         self.plain("epoch", identity.epoch.0);
     }
