@@ -155,10 +155,10 @@ fn bad_bytes_are_named_as_early_as_they_are_seen() {
 
 #[test]
 fn each_type_refuses_payloads_that_break_its_rules() {
-    let identity = [&[1; 17][..], &[1; 17], &[1; 2]].concat();
+    let identity = [&[1; 17][..], &[1; 9], &[1; 2]].concat();
     for (what, frame_type, payload) in [
         ("a detail cut short", LinkFrameType::Bye, &b"\x00\x05abcd"[..]),
-        ("a store cut short", LinkFrameType::Hello, &identity[..30]),
+        ("a store cut short", LinkFrameType::Hello, &identity[..22]),
         ("a purpose of no kind", LinkFrameType::Hello, &[&identity[..], &[2, 0]].concat()),
         (
             "an address of 129 bytes",
