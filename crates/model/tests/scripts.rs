@@ -65,6 +65,18 @@ const SIMULATOR_ONLY: &[Bug] = &[
     Bug::HalfOpenNeverClosed,
     Bug::AckTimeoutNever,
     Bug::HeartbeatHasty,
+    Bug::LeaseFromAnswer,
+    Bug::GrantWithOldView,
+    Bug::StaleIncarnationGranted,
+    Bug::PromiseForgottenOnRestart,
+    Bug::StartIsNoGrant,
+    Bug::PromiseCountsAtOnce,
+    Bug::TakeoverWithoutPromise,
+    Bug::TakeoverAfterVoters,
+    Bug::HeartbeatNeverFires,
+    Bug::SilenceNeverNoticed,
+    Bug::ClustersJoined,
+    Bug::CompareAndSetSkipped,
 ];
 
 #[test]

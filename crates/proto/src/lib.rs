@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod class;
+pub mod cluster;
 mod columns;
 mod command;
 mod config;

@@ -101,6 +101,30 @@ bugs! {
     AckTimeoutNever "ack-timeout-never",
     /// A client is given up after one missed heartbeat.
     HeartbeatHasty "heartbeat-hasty",
+    /// A lease counts from when the answer came, not from when it was asked for.
+    LeaseFromAnswer "lease-from-answer",
+    /// A grant counts before its holder has the view that the voter had.
+    GrantWithOldView "grant-with-old-view",
+    /// A voter lets earlier runs of a node lead.
+    StaleIncarnationGranted "stale-incarnation-granted",
+    /// A voter that starts again has promised nothing.
+    PromiseForgottenOnRestart "promise-forgotten-on-restart",
+    /// A voter that starts again does not think of what it may have granted before.
+    StartIsNoGrant "start-is-no-grant",
+    /// A promise counts though the last grant has not run out.
+    PromiseCountsAtOnce "promise-counts-at-once",
+    /// A member is taken out without asking the voters.
+    TakeoverWithoutPromise "takeover-without-promise",
+    /// Leadership is taken right after the voters have changed.
+    TakeoverAfterVoters "takeover-after-voters",
+    /// After two seconds no heartbeat is sent any more.
+    HeartbeatNeverFires "heartbeat-never-fires",
+    /// A peer that gives no sign of life is never found silent.
+    SilenceNeverNoticed "silence-never-noticed",
+    /// Nodes of two clusters talk to each other.
+    ClustersJoined "clusters-joined",
+    /// A record is changed whatever its partition_epoch is.
+    CompareAndSetSkipped "compare-and-set-skipped",
 }
 
 #[cfg(feature = "planted")]

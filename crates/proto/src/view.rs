@@ -19,7 +19,7 @@ mod tests;
 pub use apply::{Batch, Op, Outcome, Refusal};
 pub use codec::{BATCH_BYTES_MAX, Undecodable};
 
-use crate::class::PartitionId;
+use crate::class::{PartitionId, stable_hash};
 use multibeam_wire::Generation;
 use multibeam_wire::link::{Incarnation, NodeId, StoreId};
 use smol_str::SmolStr;
@@ -30,6 +30,9 @@ pub const ADDRESS_BYTES_MAX: usize = 255;
 
 /// Members that have gone and whose last incarnation is remembered, so that no earlier one comes back.
 pub const DEPARTED_MAX: usize = 1024;
+
+/// Lost disks that are remembered: voters are replaced long before.
+pub const LOST_MAX: usize = 64;
 
 /// What a partition's copies outlive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
@@ -58,6 +61,8 @@ pub struct Member {
     pub store: StoreId,
     /// Where other nodes reach it.
     pub address: SmolStr,
+    /// Where clients reach it.
+    pub clients: SmolStr,
     /// Its share of the partitions; see [`crate::Placement`].
     pub weight: u8,
     /// Whether it is to have any.
@@ -117,6 +122,8 @@ pub struct View {
     members: BTreeMap<NodeId, Member>,
     records: BTreeMap<PartitionId, Record>,
     departed: BTreeMap<NodeId, Departed>,
+    /// Disks that will not come back, the newest last.
+    lost: Vec<StoreId>,
 }
 
 impl View {
@@ -136,6 +143,25 @@ impl View {
     #[must_use]
     pub const fn records(&self) -> &BTreeMap<PartitionId, Record> {
         &self.records
+    }
+
+    /// The newest run of a node that was ever a member, as far as is remembered.
+    #[must_use]
+    pub fn last_incarnation(&self, node: NodeId) -> Option<Incarnation> {
+        let member = self.members.get(&node).map(|member| member.incarnation);
+        member.or_else(|| self.departed.get(&node).map(|gone| gone.incarnation))
+    }
+
+    /// Whether a disk is known not to come back: its node has joined with another, or an operator says so.
+    #[must_use]
+    pub fn is_lost(&self, store: StoreId) -> bool {
+        self.lost.contains(&store)
+    }
+
+    /// A number that two views share only if they are the same: for logs and to compare nodes.
+    #[must_use]
+    pub fn digest(&self) -> u64 {
+        stable_hash(&self.encode())
     }
 
     /// Whether this copy's node runs now as it names it.

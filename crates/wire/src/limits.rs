@@ -108,7 +108,7 @@ const _: () = assert!(GOAWAY_MAX <= PAYLOAD_BYTES_MAX);
 const FAREWELL_MAX: usize = 3 + 5 + 2 + DETAIL_BYTES_MAX;
 const _: () = assert!(FAREWELL_MAX <= HELLO_BYTES_MAX && FAREWELL_MAX <= LINK_HELLO_BYTES_MAX);
 
-/// Longest LINK_HELLO: features, cluster, store, node, incarnation, epoch, purpose, address.
-const LINK_HELLO_MAX: usize = 10 + 16 + 8 + 10 + 10 + 10 + 1 + 2 + ADDRESS_BYTES_MAX;
+/// Longest LINK_HELLO: features, cluster, store, node, incarnation, epoch, purpose, two addresses, weight.
+const LINK_HELLO_MAX: usize = 10 + 16 + 8 + 10 + 10 + 10 + 1 + 2 * (2 + ADDRESS_BYTES_MAX) + 3;
 const _: () = assert!(LINK_HELLO_MAX <= LINK_HELLO_BYTES_MAX);
 const _: () = assert!(LINK_PART_BYTES_MAX + 5 * 10 <= PAYLOAD_BYTES_MAX);

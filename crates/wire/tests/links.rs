@@ -163,7 +163,7 @@ fn each_type_refuses_payloads_that_break_its_rules() {
         (
             "an address of 129 bytes",
             LinkFrameType::Hello,
-            &[&identity[..], &[0, 0x81, 1], &[b'a'; 129]].concat(),
+            &[&identity[..], &[0, 0x81, 1], &[b'a'; 129], &[0, 1]].concat(),
         ),
         ("no epoch", LinkFrameType::Heartbeat, b"\x01"),
         ("a lease cut short", LinkFrameType::Lease, b"\x01\x01\x01\x01"),

@@ -10,7 +10,20 @@ use std::ops::Range;
 const CATCHES: usize = 3;
 
 /// Bugs that this simulator can't see, and why. They are the script fuzzer's.
-pub const NOT_HERE: &[(Bug, &str)] = &[];
+pub const NOT_HERE: &[(Bug, &str)] = &[
+    (Bug::LeaseFromAnswer, "of a cluster"),
+    (Bug::GrantWithOldView, "of a cluster"),
+    (Bug::StaleIncarnationGranted, "of a cluster"),
+    (Bug::PromiseForgottenOnRestart, "of a cluster"),
+    (Bug::StartIsNoGrant, "of a cluster"),
+    (Bug::PromiseCountsAtOnce, "of a cluster"),
+    (Bug::TakeoverWithoutPromise, "of a cluster"),
+    (Bug::TakeoverAfterVoters, "of a cluster"),
+    (Bug::HeartbeatNeverFires, "of a cluster"),
+    (Bug::SilenceNeverNoticed, "of a cluster"),
+    (Bug::ClustersJoined, "of a cluster"),
+    (Bug::CompareAndSetSkipped, "of a cluster"),
+];
 
 /// The command. True: each bug that can be seen here was.
 pub(super) fn planted(seeds: &Range<u64>, only: Option<Bug>, jobs: usize) -> bool {

@@ -88,6 +88,7 @@ mod tests {
             incarnation: Incarnation(1_700_000_000_000),
             store: StoreId(u64::MAX / (node + 1)),
             address: "10.20.30.40:7500".into(),
+            clients: "10.20.30.40:7400".into(),
             weight: 1,
         };
         view.apply(&Batch { if_epoch: None, ops: (0..nodes).map(join).collect() });

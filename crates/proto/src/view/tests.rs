@@ -17,6 +17,7 @@ fn join(id: u64, incarnation: u64, store: u64) -> Op {
         incarnation: Incarnation(incarnation),
         store: StoreId(store),
         address: "10.0.0.1:7500".into(),
+        clients: "10.0.0.1:7400".into(),
         weight: 1,
     }
 }
@@ -144,6 +145,7 @@ fn what_makes_no_member_is_refused() {
         incarnation: Incarnation(1),
         store: StoreId(1),
         address: address.into(),
+        clients: "".into(),
         weight,
     };
     for op in [odd("", 1), odd(&"x".repeat(256), 1), odd("a:1", 0), odd("a:1", 9)] {
@@ -159,6 +161,25 @@ fn what_makes_no_member_is_refused() {
         Some(Refusal::NotCurrent(node(1)))
     );
     assert_eq!(one(&mut view, change(1, None, &[replica(1, 1, 1)])), Some(Refusal::NotBegun));
+}
+
+#[test]
+fn a_disk_is_lost_when_its_node_joins_with_another_or_an_operator_says_so() {
+    let mut view = three(Durability::Memory);
+    assert_eq!(one(&mut view, join(1, 2, 21)), None);
+    assert!(view.is_lost(StoreId(11)) && !view.is_lost(StoreId(21)));
+    assert_eq!(one(&mut view, Op::Lose { node: node(2) }), Some(Refusal::NotGone(node(2))));
+    assert_eq!(one(&mut view, remove(2, 1)), None);
+    assert_eq!(one(&mut view, Op::Lose { node: node(2) }), None);
+    assert!(view.is_lost(StoreId(12)));
+    // It was found again.
+    assert_eq!(one(&mut view, join(2, 2, 12)), None);
+    assert!(!view.is_lost(StoreId(12)));
+    for id in 0..2 * LOST_MAX as u64 {
+        assert_eq!(one(&mut view, join(3, 2 + id, 100 + id)), None);
+    }
+    assert_eq!(view.lost.len(), LOST_MAX);
+    assert!(view.is_lost(StoreId(98 + 2 * LOST_MAX as u64)));
 }
 
 /// Only so many of those who have gone are remembered.
@@ -211,7 +232,7 @@ impl World {
                     }
                 }
             }
-            Op::Drain { .. } => {}
+            Op::Drain { .. } | Op::Lose { .. } => {}
         }
     }
 

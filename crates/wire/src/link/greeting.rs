@@ -88,6 +88,10 @@ pub struct LinkHello<'a> {
     pub purpose: LinkPurpose,
     /// Where the dialler can be dialled, `host:port`.
     pub address: &'a str,
+    /// Where clients reach the dialler, `host:port`.
+    pub clients: &'a str,
+    /// The dialler's share of the partitions; not yet checked.
+    pub weight: u16,
 }
 
 impl<'a> LinkHello<'a> {
@@ -98,6 +102,8 @@ impl<'a> LinkHello<'a> {
             LinkPurpose::Data => 1,
         });
         sink.str(self.address, ADDRESS_BYTES_MAX);
+        sink.str(self.clients, ADDRESS_BYTES_MAX);
+        sink.varint(u64::from(self.weight));
     }
 
     pub(super) fn decode(reader: &mut Reader<'a>) -> Result<Self, Unreadable> {
@@ -109,6 +115,8 @@ impl<'a> LinkHello<'a> {
                 _ => return Err(Unreadable),
             },
             address: reader.str(ADDRESS_BYTES_MAX)?,
+            clients: reader.str(ADDRESS_BYTES_MAX)?,
+            weight: reader.varint_u16()?,
         })
     }
 }

@@ -25,7 +25,9 @@ impl DrawnLink {
         let fill = |part: Part<'static>| Part { more: part.more, bytes: &self.body };
         f(match self.bare {
             LinkPayload::Bye(bye) => LinkPayload::Bye(Bye { detail: text, ..bye }),
-            LinkPayload::Hello(hello) => LinkPayload::Hello(LinkHello { address: text, ..hello }),
+            LinkPayload::Hello(hello) => {
+                LinkPayload::Hello(LinkHello { address: text, clients: text, ..hello })
+            }
             LinkPayload::Request(request) => {
                 LinkPayload::Request(Request { part: fill(request.part), ..request })
             }
@@ -104,9 +106,14 @@ fn identity() -> impl Strategy<Value = Identity> {
 }
 
 fn hello() -> BoxedStrategy<DrawnLink> {
-    (identity(), select(&[LinkPurpose::Control, LinkPurpose::Data][..]), text(ADDRESS_BYTES_MAX))
-        .prop_map(|(identity, purpose, text)| {
-            let hello = LinkHello { identity, purpose, address: "" };
+    (
+        identity(),
+        select(&[LinkPurpose::Control, LinkPurpose::Data][..]),
+        text(ADDRESS_BYTES_MAX),
+        number_u16(),
+    )
+        .prop_map(|(identity, purpose, text, weight)| {
+            let hello = LinkHello { identity, purpose, address: "", clients: "", weight };
             DrawnLink { text, ..LinkPayload::Hello(hello).into() }
         })
         .boxed()

@@ -136,6 +136,8 @@ pub(crate) fn link_frame(frame: &LinkFrame<'_>) -> String {
                 },
             );
             line.text("address", hello.address);
+            line.text("clients", hello.clients);
+            line.plain("weight", hello.weight);
         }
         LinkPayload::Welcome(identity) => line.identity(identity),
         LinkPayload::Heartbeat(heartbeat) => {

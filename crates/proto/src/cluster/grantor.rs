@@ -1,0 +1,115 @@
+//! A voter's side of leases (R7): whom it lets lead, and whom it has promised to let lead no more.
+//!
+//! A promise holds from when it is made and counts from when it is durable *and* `lease × 1.1` has passed since
+//! the last grant that it ends. It is over when this voter has applied the entry that takes the node out.
+
+use super::outlasts;
+use crate::planted::{self, Bug};
+use crate::time::Time;
+use crate::view::View;
+use multibeam_wire::link::{Incarnation, NodeId};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// Promises at a time: one for each node that can be a member, and as many that came in later runs.
+const PROMISES_MAX: usize = 2 * crate::placement::MEMBERS_MAX;
+
+/// What a voter answers to the wish for a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Promise {
+    /// Made; it counts in so many microseconds.
+    Made {
+        /// 0: now.
+        counts_in_us: u64,
+    },
+    /// The voter hears that node, and lets it lead.
+    Heard,
+    /// It has promised so much that it can't keep more.
+    TooMany,
+}
+
+/// A file of promises that can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the promises of this voter are damaged")]
+pub struct UnreadablePromises;
+
+/// See the module's documentation.
+#[derive(Clone, Debug)]
+pub struct Grantor {
+    lease: Duration,
+    /// Counts as the last grant to everybody: the run before may have granted until then.
+    started: Time,
+    granted: BTreeMap<NodeId, (Incarnation, Time)>,
+    /// The newest run of each node that is let lead no more.
+    promised: BTreeMap<NodeId, Incarnation>,
+}
+
+impl Grantor {
+    /// A voter that starts at `now` with the promises of its earlier runs.
+    ///
+    /// # Errors
+    /// They can't be read; nothing may be granted without them.
+    pub fn new(lease: Duration, promises: Option<&[u8]>, now: Time) -> Result<Self, UnreadablePromises> {
+        let promised = match promises {
+            Some(bytes) if !planted::on(Bug::PromiseForgottenOnRestart) => {
+                postcard::from_bytes(bytes).map_err(|_| UnreadablePromises)?
+            }
+            Some(_) | None => BTreeMap::new(),
+        };
+        Ok(Self { lease, started: now, granted: BTreeMap::new(), promised })
+    }
+
+    /// The promises, to be made durable before an answer says that they were made.
+    #[must_use]
+    pub fn promises(&self) -> Vec<u8> {
+        let bytes = postcard::to_extend(&self.promised, Vec::new());
+        bytes.expect("postcard fails only where a sequence has no length, and a map has one")
+    }
+
+    /// Whether a run of a node may lead, by the view that this voter has applied.
+    pub fn grant(&mut self, node: NodeId, incarnation: Incarnation, view: &View, now: Time) -> bool {
+        let current = view.members().get(&node).is_some_and(|member| {
+            member.incarnation == incarnation
+                || (planted::on(Bug::StaleIncarnationGranted) && incarnation < member.incarnation)
+        });
+        if !current || self.has_promised(node, incarnation) {
+            return false;
+        }
+        self.granted.insert(node, (incarnation, now));
+        true
+    }
+
+    /// From here on `incarnation` of `node`, and those before, are granted nothing. When the promise counts;
+    /// `None`: there are too many.
+    pub fn promise(&mut self, node: NodeId, incarnation: Incarnation) -> Option<Time> {
+        if self.promised.len() >= PROMISES_MAX && !self.promised.contains_key(&node) {
+            return None;
+        }
+        let until = self.promised.entry(node).or_insert(incarnation);
+        *until = (*until).max(incarnation);
+        let started = if planted::on(Bug::StartIsNoGrant) { Time(0) } else { self.started };
+        let last = self.granted.get(&node).map_or(started, |(_, at)| *at);
+        let wait = if planted::on(Bug::PromiseCountsAtOnce) { Duration::ZERO } else { outlasts(self.lease) };
+        Some(last + wait)
+    }
+
+    /// Whether a run is let lead no more.
+    #[must_use]
+    pub fn has_promised(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.promised.get(&node).is_some_and(|until| incarnation <= *until)
+    }
+
+    /// Nodes that it has promised to let lead no more, and that nobody has taken out yet.
+    pub fn undecided(&self) -> impl Iterator<Item = (NodeId, Incarnation)> + '_ {
+        self.promised.iter().map(|(node, incarnation)| (*node, *incarnation))
+    }
+
+    /// Promises that `view` decides are over.
+    pub fn applied(&mut self, view: &View) {
+        self.promised.retain(|node, incarnation| {
+            view.members().get(node).is_some_and(|member| member.incarnation <= *incarnation)
+        });
+        self.granted.retain(|node, _| view.members().contains_key(node));
+    }
+}

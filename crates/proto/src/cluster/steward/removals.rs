@@ -1,0 +1,124 @@
+//! Members that are to be taken out, and the promises that make it safe.
+
+use super::{ConsensusFacts, StewardInput};
+use crate::cluster::detector::Contact;
+use crate::cluster::grantor::Promise;
+use crate::cluster::outlasts;
+use crate::planted::{self, Bug};
+use crate::time::Time;
+use crate::view::Op;
+use multibeam_wire::link::{Incarnation, NodeId, StoreId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+#[derive(Clone, Debug)]
+struct Removal {
+    incarnation: Incarnation,
+    /// It has said itself that it leads nothing.
+    signed_off: bool,
+    /// Voters are to promise though they hear it: some have already, and it must be decided.
+    forced: bool,
+    /// When the promises of voters count.
+    counts: BTreeMap<StoreId, Time>,
+}
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Removals {
+    by_node: BTreeMap<NodeId, Removal>,
+    /// Promises that somebody made and nobody decided.
+    undecided: BTreeMap<NodeId, Incarnation>,
+}
+
+impl Removals {
+    pub(super) fn is_empty(&self) -> bool {
+        self.by_node.is_empty()
+    }
+
+    pub(super) fn has(&self, node: NodeId) -> bool {
+        self.by_node.contains_key(&node)
+    }
+
+    /// Who is to be taken out. Whoever has never been heard in this leadership is silent since it began.
+    pub(super) fn look(
+        &mut self,
+        input: &StewardInput<'_>,
+        since: Time,
+        signed_off: &BTreeSet<(NodeId, Incarnation)>,
+        now: Time,
+    ) {
+        let members = input.view.members();
+        self.undecided
+            .retain(|node, until| members.get(node).is_some_and(|member| member.incarnation <= *until));
+        let mut still = BTreeSet::new();
+        for (node, member) in members {
+            if *node == input.own.node {
+                continue;
+            }
+            let peer = input.peers.get(&member.store).filter(|peer| peer.incarnation == member.incarnation);
+            let heard = peer.map_or(since, |peer| peer.heard.max(since));
+            let contact = Contact::of(heard, input.config.heartbeat, input.config.silent_after, now);
+            let signed_off = signed_off.contains(&(*node, member.incarnation));
+            let undecided = self.undecided.contains_key(node) && contact == Contact::Alive;
+            if contact != Contact::Silent && !signed_off && !undecided {
+                continue;
+            }
+            still.insert(*node);
+            let known = self.by_node.get(node).is_some_and(|known| known.incarnation == member.incarnation);
+            if !known {
+                let counts = BTreeMap::new();
+                let incarnation = member.incarnation;
+                let removal = Removal { incarnation, signed_off: false, forced: false, counts };
+                self.by_node.insert(*node, removal);
+            }
+            if let Some(removal) = self.by_node.get_mut(node) {
+                removal.signed_off |= signed_off;
+                removal.forced = undecided;
+            }
+        }
+        // A peer that is heard again stays, unless a voter has promised to let it lead no more.
+        self.by_node.retain(|node, _| still.contains(node));
+    }
+
+    /// What a voter is to be asked for.
+    pub(super) fn wanted(&self, voter: StoreId) -> Vec<(NodeId, Incarnation, bool)> {
+        let open = self.by_node.iter().filter(|(_, removal)| !removal.counts.contains_key(&voter));
+        open.map(|(node, removal)| (*node, removal.incarnation, removal.forced)).collect()
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        voter: StoreId,
+        made: &[(NodeId, Incarnation, Promise)],
+        undecided: &[(NodeId, Incarnation)],
+        now: Time,
+    ) {
+        for (node, incarnation, promise) in made {
+            let removal = self.by_node.get_mut(node);
+            let Some(removal) = removal.filter(|removal| removal.incarnation == *incarnation) else {
+                continue;
+            };
+            match promise {
+                // By the voter's clock, and this one may be the faster.
+                Promise::Made { counts_in_us } => {
+                    let counts = now + outlasts(Duration::from_micros(*counts_in_us));
+                    removal.counts.entry(voter).or_insert(counts);
+                }
+                Promise::Heard | Promise::TooMany => {}
+            }
+        }
+        self.undecided.extend(undecided.iter().copied());
+    }
+
+    /// Ops for those that nobody lets lead any more. `quiet`: the voters have not changed lately.
+    pub(super) fn ready(&self, facts: &ConsensusFacts, quiet: bool, now: Time) -> Vec<Op> {
+        let ready = |removal: &Removal| {
+            let promised = facts
+                .voters
+                .majority(|voter| removal.counts.get(&voter).is_some_and(|counts| *counts <= now));
+            removal.signed_off || (promised && quiet) || planted::on(Bug::TakeoverWithoutPromise)
+        };
+        let ready = self.by_node.iter().filter(|(_, removal)| ready(removal));
+        ready.map(|(node, removal)| Op::Remove { node: *node, incarnation: removal.incarnation }).collect()
+    }
+}

@@ -1,0 +1,78 @@
+//! Who votes: as many as are wanted, and nobody whose disk is gone.
+//!
+//! A candidate first gets the log as a learner, and votes only once it has nearly all of it and is in touch: a
+//! voter that is not there would stop everything. The number goes from one odd number to the next.
+
+use super::{Act, StewardInput};
+use crate::time::Time;
+use multibeam_wire::link::StoreId;
+
+/// Entries that a learner may lack when it is to vote.
+const LAG_MAX: u64 = 8;
+
+/// See the module's documentation.
+#[derive(Clone, Debug, Default)]
+pub(super) struct VoterChange {
+    /// Since when each voter that is not in touch is missed.
+    missed: Vec<(StoreId, Time)>,
+}
+
+impl VoterChange {
+    /// The next step, if one is needed.
+    pub(super) fn look(&mut self, input: &StewardInput<'_>, now: Time) -> Option<Act> {
+        let facts = input.facts;
+        if !facts.voters_committed || !facts.voters.before.is_empty() {
+            return None;
+        }
+        let voters = facts.voters.present.stores();
+        self.missed.retain(|(store, _)| voters.contains(store) && !input.is_alive(*store, now));
+        for store in voters {
+            if !input.is_alive(*store, now) && self.missed.iter().all(|(missed, _)| missed != store) {
+                self.missed.push((*store, now));
+            }
+        }
+        let candidates = candidates(input, now);
+        let gone = voters.iter().find(|store| input.view.is_lost(**store)).copied();
+        let patience = input.config.voter_patience;
+        let missed = self.missed.iter().find(|(_, since)| now.since(*since) >= patience);
+        if let Some(gone) = gone.or(missed.map(|(store, _)| *store)) {
+            let others = voters.iter().filter(|store| **store != gone).copied();
+            return match candidates.first() {
+                Some(candidate) => promote(input, &[*candidate], others.collect()),
+                // One that will not come back is better out; one that may is better in.
+                None if input.view.is_lost(gone) && voters.len() > 1 => {
+                    Some(Act::ChangeVoters(others.collect()))
+                }
+                None => None,
+            };
+        }
+        // An even number is made odd; an odd one grows by two.
+        let more = if voters.len().is_multiple_of(2) { 1 } else { 2 };
+        if voters.len() + more > input.config.voters || candidates.len() < more {
+            return None;
+        }
+        promote(input, &candidates[..more], voters.to_vec())
+    }
+}
+
+/// Members that are in touch and do not vote.
+fn candidates(input: &StewardInput<'_>, now: Time) -> Vec<StoreId> {
+    let members = input.view.members().values().map(|member| member.store);
+    let voters = &input.facts.voters;
+    members.filter(|store| !voters.contains(*store) && input.is_alive(*store, now)).collect()
+}
+
+/// Lets the candidates vote beside `others`, or first learn.
+fn promote(input: &StewardInput<'_>, candidates: &[StoreId], others: Vec<StoreId>) -> Option<Act> {
+    for candidate in candidates {
+        match input.facts.matched.get(candidate) {
+            None => return Some(Act::AddLearner(*candidate)),
+            Some(Some(matched)) if matched + LAG_MAX >= input.facts.last_log => {}
+            // It is learning.
+            Some(_) => return None,
+        }
+    }
+    let mut voters = others;
+    voters.extend_from_slice(candidates);
+    Some(Act::ChangeVoters(voters))
+}
