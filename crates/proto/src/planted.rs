@@ -101,6 +101,8 @@ bugs! {
     AckTimeoutNever "ack-timeout-never",
     /// A client is given up after one missed heartbeat.
     HeartbeatHasty "heartbeat-hasty",
+    /// A vote or entry is told of before it is on the disk.
+    VoteBeforeFsync "vote-before-fsync",
 }
 
 #[cfg(feature = "planted")]
