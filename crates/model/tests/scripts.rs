@@ -47,8 +47,8 @@ fn random_scripts_break_nothing_and_reach_every_rare_state() {
     assert!(sum.delivered > 4000 && sum.preempted > 0 && sum.restarts > 0, "{sum:?}");
 }
 
-/// Bugs of time, of classes and filters, and of what only the real client asks for: scripts do none of
-/// that, and the simulator catches them.
+/// Bugs of time, of classes and filters, of several nodes, and of what only the real client asks for: scripts
+/// do none of that, and the simulator catches them.
 const SIMULATOR_ONLY: &[Bug] = &[
     Bug::FloorNotRaised,
     Bug::AgeTooEarly,
@@ -77,6 +77,7 @@ const SIMULATOR_ONLY: &[Bug] = &[
     Bug::SilenceNeverNoticed,
     Bug::ClustersJoined,
     Bug::CompareAndSetSkipped,
+    Bug::VoteBeforeFsync,
 ];
 
 #[test]

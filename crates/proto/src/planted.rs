@@ -125,6 +125,8 @@ bugs! {
     ClustersJoined "clusters-joined",
     /// A record is changed whatever its partition_epoch is.
     CompareAndSetSkipped "compare-and-set-skipped",
+    /// A vote or entry is told of before it is on the disk.
+    VoteBeforeFsync "vote-before-fsync",
 }
 
 #[cfg(feature = "planted")]

@@ -23,6 +23,7 @@ pub const NOT_HERE: &[(Bug, &str)] = &[
     (Bug::SilenceNeverNoticed, "of a cluster"),
     (Bug::ClustersJoined, "of a cluster"),
     (Bug::CompareAndSetSkipped, "of a cluster"),
+    (Bug::VoteBeforeFsync, "no simulated node votes yet; crates/consensus/tests/power.rs sees it"),
 ];
 
 /// The command. True: each bug that can be seen here was.
