@@ -11,7 +11,7 @@ const CATCHES: usize = 3;
 
 /// Bugs that this simulator can't see, and why. They are the script fuzzer's, or a crate's own tests'.
 pub const NOT_HERE: &[(Bug, &str)] =
-    &[(Bug::VoteBeforeFsync, "no simulated node votes yet; crates/consensus/tests/power.rs sees it")];
+    &[(Bug::VoteBeforeFsync, "no simulated node votes yet; crates/consensus/tests/cluster does")];
 
 /// The command. True: each bug that can be seen here was.
 pub(super) fn planted(seeds: &Range<u64>, only: Option<Bug>, jobs: usize) -> bool {
