@@ -4,7 +4,7 @@ mod health;
 
 use crate::error::{AnswerError, ConsensusError, ProposeError};
 use crate::machine::{Machine, Published};
-use crate::network::{Ask, NoQuestion, Peers, Question, encode_answer};
+use crate::network::{Ask, NODES_MAX, NoQuestion, Peers, Question, encode_answer};
 use crate::runtime::with_seed;
 use crate::settings::Settings;
 use crate::status::{Role, Status};
@@ -20,12 +20,19 @@ use openraft::{ChangeMembers, EmptyNode};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::time::timeout;
 
 /// Entries that a new voter may lack. A few are always on their way; with many it would hold up decisions while it
 /// gets them.
 pub const PROMOTE_LAG_MAX: u64 = 64;
+
+/// Proposals of one node that wait at the same time. They come from one task that debounces; this is for a mistake.
+pub const PROPOSALS_MAX: usize = 64;
+
+/// Entries in a leader's log that no majority has, behind which it takes no more: a leader that is cut off, and
+/// that is asked again and again, would fill its disk. With the largest batches they are 20 MB.
+pub const UNDECIDED_MAX: u64 = 256;
 
 /// How long an orderly end may take. A node ends without it then: nothing is lost by that.
 const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
@@ -58,6 +65,7 @@ struct Inner {
     published: Arc<Published>,
     /// For the one who waits for changes; `None` once there is nobody left to report any.
     servers: Mutex<Option<watch::Receiver<RaftServerMetrics<u64, EmptyNode>>>>,
+    proposals: Semaphore,
     stopping: OnceLock<()>,
 }
 
@@ -86,8 +94,9 @@ impl Consensus {
         let raft = with_seed(seed ^ id.0.rotate_left(32), raft).await.map_err(stopped)?;
         // Its first report stands once it has answered.
         raft.is_initialized().await.map_err(stopped)?;
-        let (servers, stopping) = (Mutex::new(Some(raft.server_metrics())), OnceLock::new());
-        Ok(Self { inner: Arc::new(Inner { raft, id, store, published, servers, stopping }) })
+        let servers = Mutex::new(Some(raft.server_metrics()));
+        let (proposals, stopping) = (Semaphore::new(PROPOSALS_MAX), OnceLock::new());
+        Ok(Self { inner: Arc::new(Inner { raft, id, store, published, servers, proposals, stopping }) })
     }
 
     /// Answers another node's [`Ask`].
@@ -166,6 +175,12 @@ impl Consensus {
         if proposal.batch.len() > BATCH_BYTES_MAX {
             return Err(ProposeError::TooLarge(proposal.batch.len()));
         }
+        let _permit = self.inner.proposals.try_acquire().map_err(|_| ProposeError::Overloaded)?;
+        let Status { role, last_log, committed, .. } = self.status();
+        let decided = committed.map_or(0, |index| index + 1);
+        if role == Role::Leader && last_log.is_some_and(|last| last + 1 >= decided + UNDECIDED_MAX) {
+            return Err(ProposeError::Overloaded);
+        }
         let logged = Arc::clone(&proposal.logged);
         let Ok(written) = timeout(within, self.inner.raft.client_write(proposal)).await else {
             return Err(ProposeError::Unknown);
@@ -180,6 +195,10 @@ impl Consensus {
     /// # Errors
     /// See [`ProposeError`].
     pub async fn add_learner(&self, store: StoreId, within: Duration) -> Result<(), ProposeError> {
+        let nodes = self.status().replication;
+        if nodes.len() >= NODES_MAX && !nodes.contains_key(&store) {
+            return Err(ProposeError::TooManyNodes);
+        }
         let raft = self.inner.raft.clone();
         self.change(within, async move { raft.add_learner(store.0, EmptyNode::new(), false).await }).await
     }

@@ -1,5 +1,6 @@
 //! What can go wrong, as sentences; a store's own are beside it.
 
+use crate::network::NODES_MAX;
 use crate::settings::SettingsError;
 use multibeam_proto::view::BATCH_BYTES_MAX;
 use multibeam_wire::limits::VOTERS_MAX;
@@ -37,6 +38,10 @@ pub enum ProposeError {
     /// Certainly not done: so many bytes.
     #[error("a batch of {0} bytes, and {BATCH_BYTES_MAX} are the most: propose it in parts")]
     TooLarge(usize),
+    /// Certainly not done: this node has [`crate::PROPOSALS_MAX`] open, or [`crate::UNDECIDED_MAX`] entries that no
+    /// majority has.
+    #[error("too many proposals wait for a majority of the voters: try again when it answers")]
+    Overloaded,
     /// Not done: an earlier change of voters is not agreed on yet.
     #[error("another change of voters is under way")]
     ChangeUnderWay,
@@ -46,6 +51,9 @@ pub enum ProposeError {
     /// Not done: as a voter it would hold up every later decision.
     #[error("disk {:016x} does not have the newest entries yet, or does not answer: it can't vote", .0.0)]
     NotCaughtUp(StoreId),
+    /// Not done.
+    #[error("{NODES_MAX} voters and learners are there already: remove some by a change of voters")]
+    TooManyNodes,
     /// Not done.
     #[error("there must be 1 to {VOTERS_MAX} voters")]
     BadVoters,

@@ -25,10 +25,10 @@ mod status;
 mod store;
 mod types;
 
-pub use consensus::{Consensus, PROMOTE_LAG_MAX, Setup};
+pub use consensus::{Consensus, PROMOTE_LAG_MAX, PROPOSALS_MAX, Setup, UNDECIDED_MAX};
 pub use disk::Disk;
 pub use error::{AnswerError, ConsensusError, ProposeError, Unreachable};
-pub use network::{ASK_BYTES_MAX, Ask};
+pub use network::{ASK_BYTES_MAX, Ask, NODES_MAX};
 pub use settings::{PAYLOAD_ENTRIES_MAX, Settings, SettingsError};
 pub use status::{Role, Status};
 pub use store::{Store, StoreError};

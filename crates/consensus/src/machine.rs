@@ -58,6 +58,7 @@ impl Machine {
 
     fn replace(&mut self, kept: &Kept) -> Result<(), StoreError> {
         let view = View::decode(&kept.view).map_err(|error| self.unreadable(error, "snapshot"))?;
+        debug_assert!(kept.meta.last_log_id >= self.applied, "a snapshot of the past");
         self.view = Arc::new(view);
         self.applied = kept.meta.last_log_id;
         self.membership = kept.meta.last_membership.clone();

@@ -2,6 +2,7 @@
 
 mod message;
 
+pub use message::NODES_MAX;
 pub(crate) use message::{NoQuestion, Question, encode_answer};
 
 use crate::error::Unreachable;

@@ -11,6 +11,8 @@
 
 mod log;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use log::Log;
 pub(crate) use snapshot::Kept;
@@ -48,6 +50,11 @@ pub enum StoreError {
         "the {0} in the file of the consensus can't be read: it is damaged; wipe the disk and let the node join anew"
     )]
     Damaged(&'static str),
+    /// The log was asked for a range that ends before it begins.
+    #[error(
+        "entries {0} and up, but below {1}, of the consensus were asked for: another cluster's log must have come in; wipe the disk of the node that was in another cluster and let it join anew"
+    )]
+    OtherLog(u64, u64),
     /// What other nodes of a later build have agreed on.
     #[error("{0}")]
     Later(Undecodable),

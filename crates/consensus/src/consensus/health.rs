@@ -17,14 +17,19 @@ impl Consensus {
         loop {
             tokio::select! {
                 biased;
-                changed = servers.changed() => if changed.is_ok() { continue },
+                _ = servers.changed() => {}
                 () = tokio::time::sleep(PING) => {}
             }
-            let Err(fatal) = self.inner.raft.is_initialized().await else { continue };
+            let ended = self.inner.raft.is_initialized().await.err();
             if self.inner.stopping.get().is_some() {
                 return pending().await;
             }
-            return sentence(&self.inner.store, &fatal);
+            // An error of the node's own facts ends it too: the core may touch the disk much later.
+            match (ended, self.inner.store.fault()) {
+                (Some(fatal), _) => return sentence(&self.inner.store, &fatal),
+                (None, Some(fault)) => return fault.to_string(),
+                (None, None) => {}
+            }
         }
     }
 }

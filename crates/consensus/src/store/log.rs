@@ -26,6 +26,10 @@ fn writing(subject: ErrorSubject<u64>) -> impl Fn(StoreError) -> StorageError {
 
 impl Log {
     fn entries(&self, range: (Bound<u64>, Bound<u64>)) -> Result<Vec<Entry>, StoreError> {
+        let (start, end) = (first(range.0), past(range.1));
+        if start > end {
+            return Err(self.0.failed(StoreError::OtherLog(start, end)));
+        }
         let bytes = self.0.read("reading the log", |transaction| {
             let table = transaction.open_table(ENTRIES)?;
             let values = table.range::<u64>(range)?;
@@ -62,6 +66,24 @@ impl Log {
             }
             Ok(())
         })
+    }
+}
+
+/// The first index of a range that begins so.
+fn first(bound: Bound<u64>) -> u64 {
+    match bound {
+        Bound::Included(index) => index,
+        Bound::Excluded(index) => index.saturating_add(1),
+        Bound::Unbounded => 0,
+    }
+}
+
+/// The first index behind a range that ends so.
+fn past(bound: Bound<u64>) -> u64 {
+    match bound {
+        Bound::Included(index) => index.saturating_add(1),
+        Bound::Excluded(index) => index,
+        Bound::Unbounded => u64::MAX,
     }
 }
 
