@@ -101,6 +101,12 @@ bugs! {
     AckTimeoutNever "ack-timeout-never",
     /// A client is given up after one missed heartbeat.
     HeartbeatHasty "heartbeat-hasty",
+    /// What was staged under a lease goes out though the lease has run out since.
+    ReleaseIgnoresLease "release-ignores-lease",
+    /// The heartbeat of a node without a lease carries a newer acknowledgement.
+    HeartbeatAcksWithoutLease "heartbeat-acks-without-lease",
+    /// What was staged and taken back for want of a lease is not looked at again.
+    WithdrawnSendLost "withdrawn-send-lost",
 }
 
 #[cfg(feature = "planted")]

@@ -10,7 +10,13 @@ use std::ops::Range;
 const CATCHES: usize = 3;
 
 /// Bugs that this simulator can't see, and why. They are the script fuzzer's.
-pub const NOT_HERE: &[(Bug, &str)] = &[];
+pub const NOT_HERE: &[(Bug, &str)] = &[
+    (Bug::ReleaseIgnoresLease, NO_LEASES),
+    (Bug::HeartbeatAcksWithoutLease, NO_LEASES),
+    (Bug::WithdrawnSendLost, NO_LEASES),
+];
+
+const NO_LEASES: &str = "its nodes always hold a lease";
 
 /// The command. True: each bug that can be seen here was.
 pub(super) fn planted(seeds: &Range<u64>, only: Option<Bug>, jobs: usize) -> bool {
