@@ -70,6 +70,8 @@ struct World {
     config: ShardConfig,
     names: plan::Names,
     shard: Shard,
+    /// The lease has come or gone: it may go between making and sending as well.
+    leased: bool,
     peer: Peer,
     peer_id: ShardId,
     now: Time,
@@ -91,8 +93,11 @@ impl World {
         let names = plan::Names::draw(bytes);
         let setup = ShardSetup { id, shards: 2, generation: Generation(GENERATION), seed: 7 };
         let peer_id = ShardId(1 - id.0);
+        let mut shard = Shard::new(config.clone(), setup);
+        shard.set_lease(true);
         Self {
-            shard: Shard::new(config.clone(), setup),
+            shard,
+            leased: false,
             peer: Peer::new(peer_id, id, config.ring_replies),
             peer_id,
             now: Time(1_000_000),
@@ -130,6 +135,10 @@ impl World {
             16 => match bytes.pick(64) {
                 62 => self.shard.command(RUNTIME, Command::Probe { id: 1 }, self.now),
                 63 => self.shard.command(RUNTIME, Command::Stop, self.now),
+                lease @ 54..=59 => {
+                    self.leased = true;
+                    self.shard.set_lease(lease % 2 == 0);
+                }
                 _ => self.shard.tick(self.now),
             },
             _ => self.client_step(what, slot, bytes),
@@ -266,6 +275,10 @@ impl World {
             if self.shard.wants_to_send(id) && !self.queued.contains(&id.slot) {
                 return Err(format!("{id:?} wants to send, and nobody was told"));
             }
+            let remembered = self.queued.contains(&id.slot) || self.shard.is_held_back(id);
+            if self.shard.has_output(id) && !remembered {
+                return Err(format!("{id:?} has output for a lease, and will not be told of one"));
+            }
             let (noted, next) = (self.noted.get(&id.slot).copied().flatten(), self.shard.next_deadline(id));
             if next.is_some_and(|next| noted.is_none_or(|noted| next < noted)) {
                 return Err(format!("{id:?} has the deadline {next:?} instead of {noted:?}, unsaid"));
@@ -282,6 +295,7 @@ impl World {
         if self.shard.wants_to_send(id) {
             self.queued.insert(id.slot);
         }
+        self.shard.hold_back(id);
         self.noted.insert(id.slot, self.shard.next_deadline(id));
         let tail = self.clients[slot].as_ref().is_some_and(|client| !client.tail.is_empty());
         if self.shard.finished(id) && !tail {
@@ -313,6 +327,7 @@ impl World {
     /// Nobody is in the way of anybody any more.
     fn rest(mut self) -> Result<Reached, String> {
         let mut rounds = 0;
+        self.shard.set_lease(true);
         loop {
             let mut moved = false;
             self.set_room(16);

@@ -1,8 +1,8 @@
 //! One shard's event loop: the same on every kernel.
 //!
 //! ```text
-//!  turn(now)     disarm ─► edges ─► mail ─► accept ─► read ─► timers ─► stage sends
-//!  release(now)  mail out ─► send ─► close ─► arm, look again ─► Again | Sleep | Done
+//!  turn(now)     lease ─► disarm ─► edges ─► mail ─► accept ─► read ─► timers ─► stage sends
+//!  release(now)  mail out ─► lease ─► send, or take back ─► close ─► arm, look again ─► Again | Sleep | Done
 //! ```
 //!
 //! A turn never blocks, waits or reads a clock; the driver does, between turns. Everything
@@ -23,6 +23,7 @@ pub use inspect::{Asleep, Sleeper};
 
 use crate::close::CloseReason;
 use crate::kernel::{Event, Kernel};
+use crate::lease::LeaseCell;
 use crate::metrics::ShardMetrics;
 use connections::{Connections, Flags};
 use multibeam_proto::planted::{self, Bug};
@@ -74,6 +75,9 @@ pub struct LoopLimits {
     pub send_retry: Duration,
     /// Time for all connections to be told that the node stops.
     pub stop_deadline: Duration,
+    /// Pause between looks at the lease while output waits for one: nobody wakes a shard when it comes. Twice
+    /// as long would add as much to the silence after each takeover.
+    pub lease_retry: Duration,
 }
 
 impl Default for LoopLimits {
@@ -96,6 +100,7 @@ impl Default for LoopLimits {
             accept_retry: Duration::from_millis(100),
             send_retry: Duration::from_millis(20),
             stop_deadline: Duration::from_secs(3),
+            lease_retry: Duration::from_millis(20),
         }
     }
 }
@@ -132,6 +137,7 @@ pub struct Loop<K: Kernel> {
     shard: Shard,
     limits: LoopLimits,
     metrics: Arc<ShardMetrics>,
+    lease: LeaseCell,
     connections: Connections<K::Sock>,
     timers: Timers,
     /// Those to read from, in turn.
@@ -143,6 +149,8 @@ pub struct Loop<K: Kernel> {
     accept_at: Option<Time>,
     /// All must be gone by then.
     stop_at: Option<Time>,
+    /// When a sleeping loop looks at the lease that output waits for.
+    lease_at: Option<Time>,
     sends: Vec<StagedSend>,
     staged_bytes: Vec<u8>,
     staged_frames: Vec<Staged>,
@@ -160,12 +168,19 @@ pub struct Loop<K: Kernel> {
 }
 
 impl<K: Kernel> Loop<K> {
-    /// A loop without connections. `metrics` is where its numbers appear to others.
+    /// A loop without connections. `metrics` is where its numbers appear to others; `lease` says until when
+    /// it may send what only a leader may say.
     ///
     /// # Panics
     /// If a budget is 0, `read_chunk` too large for a buffer, or the system has no memory for one.
     #[must_use]
-    pub fn new(kernel: K, shard: Shard, limits: LoopLimits, metrics: Arc<ShardMetrics>) -> Self {
+    pub fn new(
+        kernel: K,
+        shard: Shard,
+        limits: LoopLimits,
+        metrics: Arc<ShardMetrics>,
+        lease: LeaseCell,
+    ) -> Self {
         assert!(
             limits.read_budget > 0
                 && limits.read_chunk > 0
@@ -185,6 +200,7 @@ impl<K: Kernel> Loop<K> {
             shard,
             limits,
             metrics,
+            lease,
             connections: Connections::new(),
             timers: Timers::default(),
             readers: VecDeque::new(),
@@ -192,6 +208,7 @@ impl<K: Kernel> Loop<K> {
             acceptable: true,
             accept_at: None,
             stop_at: None,
+            lease_at: None,
             sends: Vec::new(),
             staged_bytes: Vec::new(),
             staged_frames: Vec::new(),
@@ -221,6 +238,7 @@ impl<K: Kernel> Loop<K> {
     pub fn turn(&mut self, now: Time) {
         assert!(self.sends.is_empty(), "a turn without its release");
         self.shard.stats().add(Stat::Turns, 1);
+        self.shard.set_lease(self.lease.holds(now));
         self.kernel.disarm();
         for to in self.others() {
             let room = self.kernel.room(usize::from(to.0));
@@ -237,10 +255,19 @@ impl<K: Kernel> Loop<K> {
         self.crowd = self.crowd.max(self.connections.open()).max(self.shard.topics());
     }
 
-    /// Second half of a turn: lets out what was staged, and says how to go on.
+    /// Second half of a turn: lets out what was staged, and says how to go on. `now` is a time of its own:
+    /// what was made under a lease that has run out since stays here.
     pub fn release(&mut self, now: Time) -> Next {
         self.post_commands();
-        self.send(now);
+        let led = self.shard.leads();
+        if !planted::on(Bug::ReleaseIgnoresLease) {
+            self.shard.set_lease(self.lease.holds(now));
+        }
+        if led && !self.shard.leads() {
+            self.withdraw(now);
+        } else {
+            self.send(now);
+        }
         self.look_at_touched(now);
         self.stop(now);
         self.post_commands();
@@ -326,6 +353,7 @@ impl<K: Kernel> Loop<K> {
             connection.flags.set(Flags::WRITE_QUEUED);
             self.writers.push_back(slot);
         }
+        self.shard.hold_back(id);
     }
 
     fn look_at_touched(&mut self, now: Time) {
@@ -394,7 +422,8 @@ impl<K: Kernel> Loop<K> {
         if looked_first.unwrap_or_else(|| self.somebody_came()) {
             return Next::Again;
         }
-        let own = Time::earliest(self.accept_at, self.stop_at);
+        self.lease_at = self.shard.awaits_lease().then(|| now + self.limits.lease_retry);
+        let own = Time::earliest(Time::earliest(self.accept_at, self.stop_at), self.lease_at);
         let shard = Time::earliest(self.timers.next(), self.shard.next_tick());
         Next::Sleep(Time::earliest(own, shard))
     }

@@ -14,6 +14,7 @@ pub mod config;
 pub mod epoll;
 pub mod event_loop;
 pub mod kernel;
+pub mod lease;
 pub mod metrics;
 pub mod os;
 pub mod platform;

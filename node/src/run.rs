@@ -13,6 +13,7 @@
 use crate::admin::{self, Exposition};
 use crate::config::NodeConfig;
 use crate::event_loop::Loop;
+use crate::lease::LeaseCell;
 use crate::metrics::ShardMetrics;
 use crate::platform::{Platform, ShardsSetup, Started};
 use crate::runtime::{self, Control};
@@ -155,12 +156,14 @@ async fn start<P: Platform>(
         ring_replies: config.shard.ring_replies,
     };
     let (shard_config, limits, metrics) = (config.shard.clone(), config.limits.clone(), Arc::clone(metrics));
+    // A node that is alone has nobody to ask.
+    let lease = LeaseCell::unlimited();
     let make = move |index: usize, kernel: P::Kernel| {
         let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
         // Odd and distinct a shard: each draws its own numbers from the node's seed.
         let seed = seed ^ (u64::from(id.0) + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let shard = Shard::new(shard_config.clone(), ShardSetup { id, shards, generation, seed });
-        Loop::new(kernel, shard, limits.clone(), Arc::clone(&metrics[index]))
+        Loop::new(kernel, shard, limits.clone(), Arc::clone(&metrics[index]), lease.clone())
     };
     platform.start_shards(&setup, make).await.map_err(RunError::Listen)
 }

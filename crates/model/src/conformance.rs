@@ -9,6 +9,7 @@ use crate::sockets::{Caps, Sockets};
 use crate::{Benign, ModelIo, ModelKernel};
 use multibeam::event_loop::{Loop, LoopLimits};
 use multibeam::kernel::{Errno, Event, Io, Kernel, Mail, Read, Send, Token};
+use multibeam::lease::LeaseCell;
 use multibeam::metrics::ShardMetrics;
 use multibeam_proto::{Command, Shard, ShardConfig, ShardId, ShardSetup};
 use multibeam_wire::Generation;
@@ -94,7 +95,13 @@ pub fn idle_loop() -> Loop<ModelKernel> {
     let sockets = Sockets::new(Caps::default(), Rc::new(RefCell::new(Benign)));
     let kernel = ModelKernel::new(ModelIo::new(Rc::new(RefCell::new(sockets))), ModelMail::new(post, 0));
     let setup = ShardSetup { id: ShardId(0), shards: 1, generation: Generation(1), seed: 1 };
-    Loop::new(kernel, Shard::new(ShardConfig::default(), setup), LoopLimits::default(), ShardMetrics::new())
+    Loop::new(
+        kernel,
+        Shard::new(ShardConfig::default(), setup),
+        LoopLimits::default(),
+        ShardMetrics::new(),
+        LeaseCell::unlimited(),
+    )
 }
 
 fn edges<R: Rig>(rig: &mut R) -> Vec<Event> {

@@ -14,8 +14,10 @@ use std::fmt;
 pub enum Lapse {
     /// Input waits, no edge is owed, and the loop would read it.
     LostReadEdge(Asleep),
-    /// Output waits, no edge is owed and no retry is due.
+    /// Output waits, no edge is owed, no retry is due, and it is not a lease that it waits for.
     LostWriteEdge(Asleep),
+    /// Output waits for a lease, and nothing will make the loop look at it.
+    LostLease(Asleep),
     /// A stalled connection that nothing will resume.
     StalledForEver(Asleep),
     /// Work waits for room in the ring of this thread, and nobody will be told of it.
@@ -77,7 +79,12 @@ pub fn check_sleep(sleeper: &mut Loop<ModelKernel>, own: usize, until: Option<Ti
             return Err(Lapse::LostReadEdge(asleep));
         }
         if asleep.has_output && !view.write_edge && asleep.send_retry.is_none() {
-            return Err(Lapse::LostWriteEdge(asleep));
+            if !asleep.awaits_lease {
+                return Err(Lapse::LostWriteEdge(asleep));
+            }
+            if state.lease_at.is_none() || until.is_none() || until > state.lease_at {
+                return Err(Lapse::LostLease(asleep));
+            }
         }
         if asleep.stalled && !asleep.has_output && !post.moves(own) {
             return Err(Lapse::StalledForEver(asleep));

@@ -81,6 +81,8 @@ struct Socket {
     /// An edge told the node of an end or a reset: no other one will.
     end_told: bool,
     tx: VecDeque<u8>,
+    /// Bytes that the node has ever sent.
+    sent: u64,
     /// The node ended its half, behind what is in `tx`.
     shut: bool,
     /// The node's close destroyed the connection.

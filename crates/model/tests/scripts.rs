@@ -44,6 +44,7 @@ fn random_scripts_break_nothing_and_reach_every_rare_state() {
         let expected = stat.kind() == StatKind::Rare && !NOT_HERE.contains(stat);
         assert!(!expected || sum.stats.load(*stat) > 0, "{stat:?} was never reached");
     }
+    assert!(sum.stats.load(Stat::LeasesLost) > 1000 && sum.stats.load(Stat::SendsWithdrawn) > 100);
     assert!(sum.delivered > 4000 && sum.preempted > 0 && sum.restarts > 0, "{sum:?}");
 }
 

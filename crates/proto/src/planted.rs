@@ -127,6 +127,12 @@ bugs! {
     CompareAndSetSkipped "compare-and-set-skipped",
     /// A vote or entry is told of before it is on the disk.
     VoteBeforeFsync "vote-before-fsync",
+    /// What was staged under a lease goes out though the lease has run out since.
+    ReleaseIgnoresLease "release-ignores-lease",
+    /// The heartbeat of a node without a lease carries a newer acknowledgement.
+    HeartbeatAcksWithoutLease "heartbeat-acks-without-lease",
+    /// What was staged and taken back for want of a lease is not looked at again.
+    WithdrawnSendLost "withdrawn-send-lost",
 }
 
 #[cfg(feature = "planted")]

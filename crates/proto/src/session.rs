@@ -157,12 +157,28 @@ impl Session {
 
     /// Whether everything that the peer asked for before its end has been answered and sent.
     pub(crate) fn finished(&self) -> bool {
-        matches!(self.phase, Phase::Ending) && self.requests.is_empty() && !self.wants_to_send()
+        matches!(self.phase, Phase::Ending) && self.requests.is_empty() && !self.has_output()
     }
 
     /// Whether a write would find something to send, as far as is known without the feeds.
-    pub(crate) fn wants_to_send(&self) -> bool {
-        let owed = self.requests.has_answers() || self.ack_owed() || self.heartbeat_owed;
+    pub(crate) fn wants_to_send(&self, leads: bool) -> bool {
+        if leads {
+            return self.has_output();
+        }
+        match self.phase {
+            Phase::Hello | Phase::Open | Phase::Ending => {
+                self.requests.has_free_answers() || self.heartbeat_owed
+            }
+            Phase::Closing(_) => !self.farewell_taken,
+        }
+    }
+
+    /// Whether there is something to send, be it now or under a lease.
+    pub(crate) fn has_output(&self) -> bool {
+        let owed = self.requests.has_answers()
+            || self.requests.has_unsaid()
+            || self.ack_owed()
+            || self.heartbeat_owed;
         match self.phase {
             Phase::Hello | Phase::Ending => owed,
             Phase::Open => owed || (self.subscriptions.has_pending() && !self.blocked),

@@ -13,6 +13,7 @@
 //! [`Shard::closed`]; input that it still sends is not given to the shard.
 
 mod inbound;
+mod lease;
 mod publishing;
 mod subscribing;
 mod topics;
@@ -29,7 +30,7 @@ use crate::session::{Answer, Context, Made, Phase, Run, Runs, Session, Staged, S
 use crate::stats::{Stat, StatKind, Stats};
 use crate::time::Time;
 use multibeam_wire::{CloseCode, ErrorCode, Generation, Outcome, Part};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 use subscribing::Ask;
 
@@ -84,6 +85,10 @@ pub struct Shard {
     topic: String,
     random: u64,
     stopping: bool,
+    /// The node may ack, deliver and answer.
+    leads: bool,
+    /// Slots of sessions with output that only a leader may send: at most one entry a session.
+    held_back: BTreeSet<u32>,
     stats: Stats,
 }
 
@@ -117,6 +122,8 @@ impl Shard {
             topic: String::new(),
             random: setup.seed ^ (u64::from(setup.id.0) << 48),
             stopping: false,
+            leads: false,
+            held_back: BTreeSet::new(),
             stats: Stats::default(),
             config,
             setup,
@@ -214,6 +221,7 @@ impl Shard {
             return;
         }
         self.leave_all(id);
+        self.held_back.remove(&id.slot);
         if let Some(mut session) = self.sessions.take(id.slot) {
             session.credit.end(&mut self.runs);
             self.stats.sub(Stat::Connections, 1);
@@ -254,7 +262,13 @@ impl Shard {
     /// Whether [`Shard::stage`] has something to make.
     #[must_use]
     pub fn wants_to_send(&self, id: ConnectionId) -> bool {
-        self.session(id).is_some_and(Session::wants_to_send)
+        self.session(id).is_some_and(|session| session.wants_to_send(self.leads))
+    }
+
+    /// Whether it has, or would have under a lease.
+    #[must_use]
+    pub fn has_output(&self, id: ConnectionId) -> bool {
+        self.session(id).is_some_and(Session::has_output)
     }
 
     /// When [`Shard::timeout`] is to be called, if nothing happens before.
@@ -309,6 +323,7 @@ impl Shard {
             config: &self.config,
             feeds: &self.feeds,
             generation: self.setup.generation,
+            leads: self.leads,
             session: u64::from(self.setup.id.0) << 32 | u64::from(id.generation),
             stats: &mut self.stats,
             parts: &mut self.parts,
@@ -324,6 +339,7 @@ impl Shard {
             self.close(id, CloseCode::TooSlow);
             return self.stage(id, bytes_max, false, out, staged, now);
         }
+        self.hold_back(id);
         made
     }
 
@@ -348,6 +364,7 @@ impl Shard {
             config: &self.config,
             feeds: &self.feeds,
             generation: self.setup.generation,
+            leads: self.leads,
             session: u64::from(self.setup.id.0) << 32 | u64::from(id.generation),
             stats: &mut self.stats,
             parts: &mut self.parts,
@@ -381,6 +398,12 @@ impl Shard {
         while let Some(id) = self.touched.pop_front() {
             if let Some(session) = session_mut(&mut self.sessions, id) {
                 session.touched = false;
+                if self.leads {
+                    session.requests.say();
+                    if session.stalled == Some(Stall::Requests) && !session.requests.are_full(&self.config) {
+                        session.stalled = None;
+                    }
+                }
                 return Some(id);
             }
         }
@@ -439,6 +462,9 @@ impl Shard {
         self.feeds.invariants();
         let mut members = 0;
         for (slot, session) in self.sessions.iter() {
+            let over = matches!(session.phase, Phase::Closing(_));
+            let remembered = over || session.touched || self.held_back.contains(&slot);
+            assert!(remembered || !session.requests.has_unsaid(), "slot {slot}: nobody will say what ended");
             for (place, sub) in session.subscriptions.iter() {
                 members += 1;
                 let Some(feed) = self.feeds.at(sub.feed) else { panic!("a subscription to no feed") };

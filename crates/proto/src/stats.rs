@@ -87,6 +87,10 @@ stats! {
     TopicsForgotten "topics_forgotten" Count,
     /// Connections refused with a farewell because descriptors ran out.
     Shed "shed" Count,
+    /// Times that a shard found the node's lease gone.
+    LeasesLost "leases_lost" Count,
+    /// Sends taken back because the lease ran out between their making and their time.
+    SendsWithdrawn "sends_withdrawn" Count,
     /// Messages dropped because of their age.
     EvictedByAge "evicted_by_age" Rare,
     /// Messages dropped because the memory for messages was used up.

@@ -8,10 +8,17 @@ use super::truth::Truth;
 use super::{Check, GENERATION};
 use multibeam_proto::{Overflow, Time};
 use multibeam_wire::{
-    ChannelId, Direction, Features, Frame, FrameType, Inbound, Payload, Position, Seq, SubscriptionId,
-    WindowUnit, flow,
+    ChannelId, Direction, Features, Frame, FrameType, Inbound, Outcome, Payload, Position, Seq,
+    SubscriptionId, WindowUnit, flow,
 };
 use std::collections::{BTreeMap, BTreeSet};
+
+/// When frames were made, and whether the node held a lease then.
+#[derive(Clone, Copy)]
+pub(super) struct Made {
+    pub(super) at: Time,
+    pub(super) led: bool,
+}
 
 /// One part of a subscription.
 struct Channel {
@@ -142,7 +149,7 @@ impl Received {
     }
 
     /// Bytes came that the shard made at `made`.
-    pub(super) fn got(&mut self, bytes: &[u8], truth: &mut Truth, frames_max: usize, made: Time) -> Check {
+    pub(super) fn got(&mut self, bytes: &[u8], truth: &mut Truth, frames_max: usize, made: Made) -> Check {
         let mut inbound = std::mem::replace(&mut self.inbound, Inbound::new(Direction::ToClient));
         inbound.push(bytes);
         let result = loop {
@@ -165,7 +172,7 @@ impl Received {
         result
     }
 
-    fn frame(&mut self, frame: &Frame<'_>, truth: &mut Truth, frames_max: usize, made: Time) -> Check {
+    fn frame(&mut self, frame: &Frame<'_>, truth: &mut Truth, frames_max: usize, made: Made) -> Check {
         let header = &frame.header;
         if self.bye {
             return Err(format!("{:?} came behind BYE", header.frame_type));
@@ -177,6 +184,8 @@ impl Received {
         if self.wild || self.bye {
             return Ok(());
         }
+        self.check_lease(frame, made)?;
+        let made = made.at;
         if self.welcomed == (header.frame_type == FrameType::Welcome) {
             return Err(format!("{:?} with welcomed {}", header.frame_type, self.welcomed));
         }
@@ -210,6 +219,31 @@ impl Received {
             | Payload::Bye(_) => return Err(format!("{:?} from a shard", header.frame_type)),
         }
         self.acknowledged(header.ack_seq, header.window)
+    }
+
+    /// R7: without a lease nothing is said that only a leader may say.
+    fn check_lease(&self, frame: &Frame<'_>, made: Made) -> Check {
+        let free = match frame.payload {
+            Payload::Welcome(_)
+            | Payload::Heartbeat
+            | Payload::GoAway(_)
+            | Payload::Reject(_)
+            | Payload::Bye(_) => true,
+            Payload::Error(refusal) => refusal.outcome == Outcome::Unknown,
+            Payload::Ack(_)
+            | Payload::WindowUpdate
+            | Payload::Publish(_)
+            | Payload::Delivery(_)
+            | Payload::Hello(_)
+            | Payload::Subscribe(_)
+            | Payload::Subscribed(_)
+            | Payload::Unsubscribe(_)
+            | Payload::Gap(_) => false,
+        };
+        if made.led || (free && frame.header.ack_seq == self.node_acked) {
+            return Ok(());
+        }
+        Err(format!("R7: {frame:?} was made without a lease, behind {:?}", self.node_acked))
     }
 
     /// P7: bytes in flight stay within a window that was granted, or it is one frame where nothing is.

@@ -4,7 +4,7 @@
 //! them is still owed valid frames.
 
 use super::bytes::Bytes;
-use super::checks::Received;
+use super::checks::{Made, Received};
 use super::plan::{KEYS, Names, TEMPLATES};
 use super::truth::Truth;
 use multibeam_proto::{ConnectionId, Time};
@@ -67,7 +67,7 @@ pub(super) struct Client {
     pub(super) outgoing: Vec<u8>,
     /// Bytes that the socket is owed, and when they were made.
     pub(super) tail: Vec<u8>,
-    pub(super) tail_made: Time,
+    pub(super) tail_made: Made,
     /// Publishes among the bytes outgoing: where each ends there, and which it is.
     pub(super) on_their_way: Vec<(usize, usize)>,
     /// Sends no more; the shard was told.
@@ -87,7 +87,7 @@ impl Client {
             encoder: Encoder::new(),
             outgoing: Vec::new(),
             tail: Vec::new(),
-            tail_made: Time(0),
+            tail_made: Made { at: Time(0), led: true },
             on_their_way: Vec::new(),
             ending: false,
             ended: false,

@@ -2,6 +2,7 @@
 //! is owed of a frame kept for next time.
 
 use super::bytes::Bytes;
+use super::checks::Made;
 use super::{Check, World};
 use multibeam_proto::{Run, Staged};
 use std::ops::Range;
@@ -41,6 +42,20 @@ impl World {
             } else if self.shard.wants_to_send(id) {
                 return Err(format!("{id:?} wants to send, and has nothing"));
             }
+        }
+        if self.leased && self.shard.leads() && !all && bytes.rarely(8) {
+            // It is taken back, as if the sockets had taken nothing.
+            self.shard.set_lease(false);
+            for sending in sends {
+                if let Some(client) = &self.clients[sending.slot] {
+                    let (id, tail) = (client.id, !client.tail.is_empty());
+                    self.look_at(id);
+                    if tail {
+                        self.queued.insert(id.slot);
+                    }
+                }
+            }
+            return Ok(());
         }
         for sending in sends {
             self.sent(&sending, &out, &frames, bytes, all)?;
@@ -87,8 +102,9 @@ impl World {
             return Err(format!("{taken} of {} bytes were taken, and frames end at {end}", fresh.len()));
         }
         client.tail = fresh[taken..end].to_vec();
-        client.tail_made = self.now;
-        client.received.got(&fresh[..taken], &mut self.truth, frames_max, self.now)?;
+        client.tail_made = Made { at: self.now, led: self.shard.leads() };
+        client.received.got(&fresh[..taken], &mut self.truth, frames_max, client.tail_made)?;
+        self.shard.hold_back(id);
         if !self.shard.wants_to_send(id) {
             self.queued.remove(&id.slot);
         }

@@ -40,7 +40,7 @@ impl<K: Kernel> Loop<K> {
     /// Closes at once. `overdue`: the peer had its time to take what was meant for it.
     pub(super) fn close(&mut self, slot: u32, reason: CloseReason, overdue: bool) {
         let id = self.connections.id(slot);
-        let left = !self.connections.tail(slot).is_empty() || self.shard.wants_to_send(id);
+        let left = !self.connections.tail(slot).is_empty() || self.shard.has_output(id);
         assert!(!left || overdue || reason.may_lose_output(), "{} threw output away", reason.label());
         self.unpark(slot);
         self.closed[reason.index()] += 1;

@@ -16,8 +16,10 @@ pub struct Asleep {
     pub has_unread: bool,
     /// Its session does not take input until somebody makes room.
     pub stalled: bool,
-    /// There is output for it.
+    /// There is output for it, be it under a lease.
     pub has_output: bool,
+    /// What there is waits for a lease, and it is looked at when there is one.
+    pub awaits_lease: bool,
     /// A send is tried again at this time, without an edge.
     pub send_retry: Option<Time>,
     /// It is looked at by the clock, sooner or later.
@@ -29,6 +31,8 @@ pub struct Asleep {
 pub struct Sleeper {
     /// Believes that somebody may wait to be accepted, and pauses until then.
     pub accept_at: Option<Time>,
+    /// Output waits for a lease, which is looked at then.
+    pub lease_at: Option<Time>,
     /// Accepts nobody any more.
     pub stopping: bool,
     /// Connections open.
@@ -51,7 +55,10 @@ impl<K: Kernel> Loop<K> {
                 awaits_read_edge: reads && !readable,
                 has_unread: reads && readable,
                 stalled,
-                has_output: !connection.tail().is_empty() || self.shard.wants_to_send(id),
+                has_output: !connection.tail().is_empty() || self.shard.has_output(id),
+                awaits_lease: connection.tail().is_empty()
+                    && !self.shard.wants_to_send(id)
+                    && self.shard.is_held_back(id),
                 send_retry: connection.retry_at(),
                 has_deadline: self.timers.is_set(slot),
             })
@@ -63,6 +70,7 @@ impl<K: Kernel> Loop<K> {
     pub fn sleeper(&self) -> Sleeper {
         Sleeper {
             accept_at: if self.acceptable { self.accept_at } else { None },
+            lease_at: self.lease_at,
             stopping: self.stop_at.is_some(),
             connections: self.connections.open(),
             wants_room_at: self

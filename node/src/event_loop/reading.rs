@@ -184,7 +184,7 @@ impl<K: Kernel> Loop<K> {
         let id = self.connections.id(slot);
         self.unpark(slot);
         self.shard.peer_ended(id, now);
-        let output = !self.connections.tail(slot).is_empty() || self.shard.wants_to_send(id);
+        let output = !self.connections.tail(slot).is_empty() || self.shard.has_output(id);
         if output {
             self.shard.stats().add(Stat::HalfClosed, 1);
         }

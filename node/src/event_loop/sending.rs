@@ -45,6 +45,22 @@ impl<K: Kernel> Loop<K> {
         }
     }
 
+    /// The lease has run out since these were staged: they are as if the sockets had taken nothing, and are
+    /// made anew from what may be said then. The rest of a frame that has begun goes all the same, in the next
+    /// turn: it was said under a lease, as were the bytes that the kernel holds.
+    pub(super) fn withdraw(&mut self, now: Time) {
+        let mut sends = std::mem::take(&mut self.sends);
+        self.staged_bytes.clear();
+        self.staged_frames.clear();
+        self.shard.stats().add(Stat::SendsWithdrawn, sends.len() as u64);
+        for send in sends.drain(..) {
+            if !planted::on(Bug::WithdrawnSendLost) {
+                self.look_at(send.slot, now);
+            }
+        }
+        self.sends = sends;
+    }
+
     /// Sends what was staged; nothing advances before the socket's word.
     pub(super) fn send(&mut self, now: Time) {
         let sends = std::mem::take(&mut self.sends);

@@ -8,6 +8,7 @@
 use multibeam::epoll::Doorbell;
 use multibeam::event_loop::{Loop, LoopLimits, Next};
 use multibeam::kernel::{Errno, Event, Io, Joined, Read, Send, Token};
+use multibeam::lease::LeaseCell;
 use multibeam::metrics::ShardMetrics;
 use multibeam::os::{RingMail, mailboxes};
 use multibeam_proto::{Shard, ShardConfig, ShardId, ShardSetup, Stat, Time};
@@ -139,7 +140,16 @@ impl Node {
             let wires = Rc::new(RefCell::new(wires));
             let kernel = Joined::new(WiresIo(Rc::clone(&wires)), mail);
             let shard = Shard::new(config.clone(), setup);
-            Thread { turning: Loop::new(kernel, shard, LoopLimits::default(), ShardMetrics::new()), wires }
+            Thread {
+                turning: Loop::new(
+                    kernel,
+                    shard,
+                    LoopLimits::default(),
+                    ShardMetrics::new(),
+                    LeaseCell::unlimited(),
+                ),
+                wires,
+            }
         };
         let threads = (0..shards).zip(mail).map(thread).collect();
         Self { threads, _runtime: runtime, now: Time(1_000_000), allocations: 0, live_bytes: 0 }

@@ -24,7 +24,12 @@ pub const NOT_HERE: &[(Bug, &str)] = &[
     (Bug::ClustersJoined, "of a cluster"),
     (Bug::CompareAndSetSkipped, "of a cluster"),
     (Bug::VoteBeforeFsync, "no simulated node votes yet; crates/consensus/tests/power.rs sees it"),
+    (Bug::ReleaseIgnoresLease, NO_LEASES),
+    (Bug::HeartbeatAcksWithoutLease, NO_LEASES),
+    (Bug::WithdrawnSendLost, NO_LEASES),
 ];
+
+const NO_LEASES: &str = "its nodes always hold a lease";
 
 /// The command. True: each bug that can be seen here was.
 pub(super) fn planted(seeds: &Range<u64>, only: Option<Bug>, jobs: usize) -> bool {

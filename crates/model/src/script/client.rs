@@ -12,6 +12,7 @@ use multibeam_wire::{
     Subscribed, SubscriptionId, WindowUnit,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::Range;
 
 /// Topics of a script; they fall on different shards and classes.
 pub(super) const TOPICS: [&str; 4] = ["alarm.fire", "chat.a", "user.7.msg", "news.x.y"];
@@ -86,6 +87,12 @@ pub(super) struct Connection {
     data_limit: u64,
     /// Sums at which we said, with a window above zero, that nothing is in flight.
     empty_at: BTreeSet<u64>,
+    /// Bytes of the stream that have come.
+    came: u64,
+    /// Those that left the node when it held no lease.
+    without_lease: Vec<Range<u64>>,
+    /// The last frame was a GAP that began under a lease: what it goes with may follow, wholly or not at all.
+    joined: bool,
 }
 
 const UNIT: WindowUnit = WindowUnit::SMALLEST;
@@ -132,6 +139,9 @@ impl Client {
             data_bytes: 0,
             data_limit: 0,
             empty_at: BTreeSet::new(),
+            came: 0,
+            without_lease: Vec::new(),
+            joined: false,
         });
         if !self.friendly {
             return;
@@ -253,6 +263,27 @@ impl Client {
         }
     }
 
+    /// Says that it is there.
+    pub(super) fn beat(&mut self) {
+        if self.friendly && self.connection.as_ref().is_some_and(|it| it.generation.is_some()) {
+            self.say(&Payload::Heartbeat);
+        }
+    }
+
+    /// Its socket's name, where it is connected.
+    pub(super) fn socket(&self) -> SocketId {
+        self.connection.as_ref().map_or(SocketId(u64::MAX), |connection| connection.socket)
+    }
+
+    /// These bytes of the stream left the node when it held no lease.
+    pub(super) fn without_lease(&mut self, bytes: Range<u64>) {
+        if let Some(connection) = &mut self.connection
+            && !bytes.is_empty()
+        {
+            connection.without_lease.push(bytes);
+        }
+    }
+
     /// Sends no more; what was asked must still be answered.
     pub(super) fn end(&mut self) {
         if let Some(connection) = &mut self.connection {
@@ -272,11 +303,14 @@ impl Client {
         let Some(connection) = &mut self.connection else { return Ok(()) };
         let mut inbound = std::mem::replace(&mut connection.inbound, Inbound::new(Direction::ToClient));
         inbound.push(bytes);
+        connection.came += bytes.len() as u64;
+        let came = connection.came;
         let mut result = Ok(());
         loop {
+            let start = came - inbound.pending_bytes() as u64;
             match inbound.next_frame() {
                 Ok(Some(frame)) => {
-                    result = self.frame(&frame, truth);
+                    result = self.check_lease(&frame, start).and_then(|()| self.frame(&frame, truth));
                     let welcome = matches!(frame.payload, Payload::Welcome(_));
                     if welcome && self.features().has(Features::COMPACT) {
                         inbound.agree_compact();
@@ -296,6 +330,38 @@ impl Client {
             connection.inbound = inbound;
         }
         result.map_err(|error| format!("client {}: {error}", self.id))
+    }
+
+    /// R7: a frame that began without a lease says nothing that only a leader may say.
+    fn check_lease(&mut self, frame: &Frame<'_>, start: u64) -> Result<(), String> {
+        let Some(connection) = &mut self.connection else { return Ok(()) };
+        let led = !connection.without_lease.iter().any(|bytes| bytes.contains(&start));
+        let joined = connection.joined;
+        connection.joined = (led || joined) && matches!(frame.payload, Payload::Gap(_));
+        if !self.friendly || led || joined {
+            return Ok(());
+        }
+        let free = match frame.payload {
+            Payload::Welcome(_)
+            | Payload::Heartbeat
+            | Payload::GoAway(_)
+            | Payload::Reject(_)
+            | Payload::Bye(_) => true,
+            Payload::Error(refusal) => refusal.outcome == Outcome::Unknown,
+            Payload::Ack(_)
+            | Payload::WindowUpdate
+            | Payload::Publish(_)
+            | Payload::Delivery(_)
+            | Payload::Hello(_)
+            | Payload::Subscribe(_)
+            | Payload::Subscribed(_)
+            | Payload::Unsubscribe(_)
+            | Payload::Gap(_) => false,
+        };
+        if !free || frame.header.ack_seq != connection.acked {
+            return Err(format!("R7: {frame:?} left without a lease, behind {:?}", connection.acked));
+        }
+        Ok(())
     }
 
     fn frame(&mut self, frame: &Frame<'_>, truth: &mut Truth) -> Result<(), String> {

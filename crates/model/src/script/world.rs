@@ -11,6 +11,7 @@ use crate::sockets::{Caps, Sockets};
 use crate::{ModelIo, ModelKernel, classes_keeping};
 use multibeam::event_loop::{Loop, LoopLimits, Next};
 use multibeam::kernel::Mail;
+use multibeam::lease::LeaseCell;
 use multibeam::metrics::ShardMetrics;
 use multibeam_proto::{Command, ConnectionId, Shard, ShardConfig, ShardId, ShardSetup, Stat, Time};
 use multibeam_wire::{Generation, Start};
@@ -39,6 +40,9 @@ pub(super) struct World {
     quotas: (usize, usize),
     threads: Vec<Thread>,
     runtime: ModelMail,
+    lease: LeaseCell,
+    /// Times that the script decided about it.
+    lease_steps: usize,
     /// Clients come and go all the time.
     churn: bool,
     /// A thread that the scheduler neglects: what others ask of it takes long.
@@ -98,6 +102,8 @@ impl World {
             runtime: ModelMail::new(post, shards),
             script,
             now: Time(1_000_000),
+            lease: LeaseCell::unlimited(),
+            lease_steps: 0,
             config,
             limits,
             caps,
@@ -132,7 +138,8 @@ impl World {
                     seed: 7,
                 };
                 let shard = Shard::new(self.config.clone(), setup);
-                let shard = Loop::new(kernel, shard, self.limits.clone(), ShardMetrics::new());
+                let shard =
+                    Loop::new(kernel, shard, self.limits.clone(), ShardMetrics::new(), self.lease.clone());
                 Thread { shard, sockets, next: Next::Again }
             })
             .collect();
@@ -181,13 +188,43 @@ impl World {
             12 => self.pass(Duration::from_millis([1, 20, 150, 1100][self.pick(4)])),
             13 => self.runtime.post().borrow_mut().land_all(),
             14 => self.probe(),
+            _ => match self.pick(8) {
+                7 => self.restart(),
+                4..=6 => self.lease_step(),
+                _ => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// The node's lease comes or goes.
+    fn lease_step(&mut self) {
+        self.lease_steps += 1;
+        match self.pick(4) {
+            0 => self.lease.set(Time(u64::MAX)),
+            1 => self.lease.set(self.now + Duration::from_millis([1, 20, 150, 1100][self.pick(4)])),
+            2 => self.lease.set(Time(0)),
+            // For so long that there is nothing left to say but that one is there.
             _ => {
-                if self.pick(8) == 7 {
-                    self.restart();
+                self.lease.set(Time(0));
+                self.pass(Duration::from_secs(4));
+                for client in &mut self.clients {
+                    client.beat();
                 }
             }
         }
-        Ok(())
+    }
+
+    /// Between the halves of a turn the thread is stopped for a while, or the lease goes.
+    fn between_halves(&mut self) {
+        if self.lease.until() == Time(u64::MAX) {
+            return;
+        }
+        match self.pick(8) {
+            5 | 6 => self.pass(Duration::from_millis([1, 20, 150, 1100][self.pick(4)])),
+            7 => self.lease.set(Time(0)),
+            _ => {}
+        }
     }
 
     /// Everybody does a little, but for the thread that is neglected.
@@ -382,11 +419,29 @@ impl World {
         self.turns += 1;
         let thread = &mut self.threads[at];
         thread.shard.turn(self.now);
+        self.between_halves();
+        let sent = self.sent(at);
+        let thread = &mut self.threads[at];
         thread.next = thread.shard.release(self.now);
+        if !self.lease.holds(self.now) {
+            for (which, before) in sent {
+                let after = self.threads[at].sockets.borrow().sent(self.clients[which].socket());
+                self.clients[which].without_lease(before..after);
+            }
+        }
+        let thread = &mut self.threads[at];
         if let Next::Sleep(until) = thread.next {
             check_sleep(&mut thread.shard, at, until).map_err(|lapse| format!("shard {at}: {lapse}"))?;
         }
         Ok(())
+    }
+
+    /// Bytes that the clients of a thread have been sent.
+    fn sent(&self, at: usize) -> Vec<(usize, u64)> {
+        let here = |client: &Client| client.connection.as_ref().is_some_and(|known| known.shard == at);
+        let sockets = self.threads[at].sockets.borrow();
+        let clients = self.clients.iter().enumerate().filter(|(_, client)| here(client));
+        clients.map(|(which, client)| (which, sockets.sent(client.socket()))).collect()
     }
 
     /// Runs everything until nothing moves any more; time passes only where all sleep.
@@ -425,6 +480,7 @@ impl World {
 
     /// The world turns friendly: windows open, everybody reads, time passes.
     fn rest(&mut self) -> Result<(), String> {
+        self.lease.set(Time(u64::MAX));
         for client in &mut self.clients {
             client.set_window(u16::MAX);
         }
@@ -472,6 +528,10 @@ impl World {
     /// The node stops: everybody is told, nothing is left.
     fn stop(&mut self) -> Result<(), String> {
         self.take_runtime_mail();
+        // A node stops as well without a lease.
+        if !self.lease_steps.is_multiple_of(2) {
+            self.lease.set(Time(0));
+        }
         for at in 0..self.threads.len() {
             if self.runtime.room(at) == 0 {
                 return Err(format!("shard {at} never gave its mail's room back"));

@@ -166,6 +166,7 @@ impl Sockets {
         }
         let count = if short { 1 + self.chooser.borrow_mut().below(there) } else { there };
         socket.tx.extend(bufs.iter().flat_map(|buf| buf.iter()).take(count));
+        socket.sent += count as u64;
         self.tell_peer(id);
         Ok(count)
     }

@@ -77,6 +77,12 @@ impl Sockets {
         self.sockets.get(&id).map_or(0, |socket| socket.tx.len())
     }
 
+    /// Bytes that the node has sent ever since the peer connected.
+    #[must_use]
+    pub fn sent(&self, id: SocketId) -> u64 {
+        self.sockets.get(&id).map_or(0, |socket| socket.sent)
+    }
+
     /// Whether the node's half has ended and the peer has taken everything.
     #[must_use]
     pub fn ended(&self, id: SocketId) -> bool {

@@ -4,6 +4,7 @@
 
 use multibeam::event_loop::{Loop, LoopLimits, Next};
 use multibeam::kernel::Mail;
+use multibeam::lease::LeaseCell;
 use multibeam::metrics::ShardMetrics;
 use multibeam_model::invariants::check_sleep;
 use multibeam_model::post::{ModelMail, Post};
@@ -22,8 +23,11 @@ pub(crate) struct Node {
     shard: Loop<ModelKernel>,
     pub(crate) sockets: Rc<RefCell<Sockets>>,
     runtime: ModelMail,
+    pub(crate) lease: LeaseCell,
     pub(crate) now: Time,
     pub(crate) done: bool,
+    /// Runs between the halves of each turn.
+    pub(crate) between_halves: Option<Box<dyn Fn()>>,
 }
 
 impl Node {
@@ -39,15 +43,19 @@ impl Node {
         let sockets = Rc::new(RefCell::new(Sockets::new(caps, chooser)));
         let kernel = ModelKernel::new(ModelIo::new(Rc::clone(&sockets)), ModelMail::new(Rc::clone(&post), 0));
         let setup = ShardSetup { id: ShardId(0), shards, generation: Generation(3), seed: 1 };
-        let shard = Loop::new(kernel, Shard::new(config, setup), limits, ShardMetrics::new());
+        let lease = LeaseCell::unlimited();
+        let shard = Loop::new(kernel, Shard::new(config, setup), limits, ShardMetrics::new(), lease.clone());
         let runtime = ModelMail::new(post, usize::from(shards));
-        Self { shard, sockets, runtime, now: Time(1_000_000), done: false }
+        Self { shard, sockets, runtime, lease, now: Time(1_000_000), done: false, between_halves: None }
     }
 
     /// Turns until the shard sleeps; checks that it may.
     pub(crate) fn run(&mut self) {
         for _ in 0..10_000 {
             self.shard.turn(self.now);
+            if let Some(act) = &self.between_halves {
+                act();
+            }
             match self.shard.release(self.now) {
                 Next::Again => {}
                 Next::Sleep(until) => {
@@ -77,7 +85,14 @@ impl Node {
     pub(crate) fn connect(&mut self) -> Peer {
         let socket = self.sockets.borrow_mut().connect().expect("refused");
         self.run();
-        Peer { socket, inbound: Inbound::new(Direction::ToClient), seq: Seq(0), ack: Seq(0), window: 4096 }
+        Peer {
+            socket,
+            inbound: Inbound::new(Direction::ToClient),
+            seq: Seq(0),
+            ack: Seq(0),
+            acked: Seq(0),
+            window: 4096,
+        }
     }
 
     /// A client past its HELLO.
@@ -111,6 +126,8 @@ pub(crate) struct Peer {
     pub(crate) seq: Seq,
     /// What its frames acknowledge.
     pub(crate) ack: Seq,
+    /// What the node's frames have acknowledged.
+    pub(crate) acked: Seq,
     pub(crate) window: u16,
 }
 
@@ -152,6 +169,7 @@ impl Peer {
                 {
                     continue;
                 }
+                self.acked = frame.header.ack_seq;
                 heard.push(format!("{:?}", frame.payload));
                 if compact {
                     self.inbound.agree_compact();

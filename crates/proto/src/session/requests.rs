@@ -29,6 +29,16 @@ pub(crate) enum Answer {
     },
 }
 
+impl Answer {
+    /// Whether it promises nothing, so that a node may give it that does not lead.
+    pub(crate) fn is_free(self) -> bool {
+        match self {
+            Self::Welcome | Self::Refused { outcome: Outcome::Unknown, .. } => true,
+            Self::Subscribed { .. } | Self::Refused { outcome: Outcome::Definite, .. } => false,
+        }
+    }
+}
+
 /// The client's sequenced frames behind the last acknowledged one.
 #[derive(Debug, Default)]
 pub(crate) struct Requests {
@@ -36,6 +46,8 @@ pub(crate) struct Requests {
     done: Seq,
     /// Whether it has published: then its tables are worth keeping.
     publishes: bool,
+    /// Some have ended and only a leader may say how: see [`Requests::leave_unsaid`].
+    unsaid: bool,
     busy: Option<Box<Busy>>,
 }
 
@@ -71,6 +83,23 @@ struct Request {
     stored: u16,
     /// Why one of its messages was not stored.
     refused: Option<PublishRefusal>,
+}
+
+impl Request {
+    /// A publish whose every part has ended, and which waits for the word of a leader.
+    fn is_unsaid(&self) -> bool {
+        matches!(self.state, State::Waiting(Some(_))) && self.parts == 0
+    }
+
+    /// How a publish ended whose every part has.
+    fn result(&self) -> Result<(), PublishRefusal> {
+        match self.refused {
+            None => Ok(()),
+            // What is stored in part is not certainly stored in no part.
+            Some(refusal) if self.stored > 0 => Err(PublishRefusal { outcome: Outcome::Unknown, ..refusal }),
+            Some(refusal) => Err(refusal),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,17 +186,41 @@ impl Requests {
             }
         }
         request.parts = request.parts.saturating_sub(1);
-        if request.parts > 0 {
-            return None;
+        (request.parts == 0).then(|| request.result())
+    }
+
+    /// A publish ended, and nobody may say so who does not lead: it stays open with its deadline, until
+    /// [`Requests::say`] or until it ends as unknown.
+    pub(crate) fn leave_unsaid(&mut self) {
+        self.unsaid = true;
+    }
+
+    /// Whether a publish ended and nothing was said.
+    pub(crate) fn has_unsaid(&self) -> bool {
+        self.unsaid
+    }
+
+    /// Ends what was left unsaid.
+    pub(crate) fn say(&mut self) {
+        if !std::mem::take(&mut self.unsaid) {
+            return;
         }
-        Some(match request.refused {
-            None => Ok(()),
-            // What is stored in part is not certainly stored in no part.
-            Some(refusal) if request.stored > 0 => {
-                Err(PublishRefusal { outcome: Outcome::Unknown, ..refusal })
+        for at in 0..self.len() {
+            let Some(busy) = &mut self.busy else { return };
+            let request = &mut busy.open[at];
+            if !request.is_unsaid() {
+                continue;
             }
-            Some(refusal) => Err(refusal),
-        })
+            match request.result() {
+                Ok(()) => request.state = State::Done,
+                Err(PublishRefusal { code, outcome }) => {
+                    request.state = State::Answered;
+                    let request = self.done.plus(at as u32 + 1);
+                    busy.answers.push_back(Answer::Refused { request, code, outcome });
+                }
+            }
+        }
+        self.pop_done();
     }
 
     /// It is done. True if there is more to acknowledge than before.
@@ -176,14 +229,17 @@ impl Requests {
             request.state = State::Done;
         }
         let before = self.done;
-        if let Some(busy) = &mut self.busy {
-            while let Some(Request { state: State::Done, bytes, .. }) = busy.open.front().copied() {
-                busy.open.pop_front();
-                busy.bytes -= u64::from(bytes);
-                self.done = self.done.next();
-            }
-        }
+        self.pop_done();
         self.done != before
+    }
+
+    fn pop_done(&mut self) {
+        let Some(busy) = &mut self.busy else { return };
+        while let Some(Request { state: State::Done, bytes, .. }) = busy.open.front().copied() {
+            busy.open.pop_front();
+            busy.bytes -= u64::from(bytes);
+            self.done = self.done.next();
+        }
     }
 
     /// The earliest deadline of any.
@@ -241,9 +297,14 @@ impl Requests {
         self.busy.as_ref().is_some_and(|busy| !busy.answers.is_empty() || !busy.receipts.is_empty())
     }
 
-    /// The first answer is on its way.
-    pub(crate) fn answer_taken(&mut self) -> Option<Answer> {
-        self.busy.as_mut()?.answers.pop_front()
+    /// Whether one of them promises nothing.
+    pub(crate) fn has_free_answers(&self) -> bool {
+        self.answers().any(Answer::is_free)
+    }
+
+    /// The answer behind `behind` others is on its way; those stay.
+    pub(crate) fn answer_taken(&mut self, behind: u32) -> Option<Answer> {
+        self.busy.as_mut()?.answers.remove(behind as usize)
     }
 
     /// Remembers where the message of request `seq` was stored, for a client that wants to know.

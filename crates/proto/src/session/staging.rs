@@ -8,6 +8,9 @@
 //! it will have. [`Session::commit`] applies the effects of those frames that the kernel
 //! has begun to take; the others never happened and are made anew from what is true then.
 //!
+//! A node without a lease says nothing that only a leader may: no delivery or gap, no acknowledgement that the
+//! client does not know, no answer but those that promise nothing. All that waits as it is.
+//!
 //! A *run* is a feed's frames one behind the other. They say nothing but that they come next, so they fit
 //! behind whatever made the acknowledgement known. Where a session has fixed headers, or calls the feed's
 //! messages something else, its frames are made one by one.
@@ -39,8 +42,10 @@ pub struct Staged {
 
 #[derive(Clone, Copy, Debug)]
 enum Effect {
-    /// The first queued answer is on its way.
-    Answer,
+    /// The queued answer behind so many others, which only a leader may give, is on its way.
+    Answer {
+        behind: u32,
+    },
     /// So many receipts are.
     Receipts(usize),
     /// Carried nothing but the header.
@@ -85,6 +90,8 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a ShardConfig,
     pub(crate) feeds: &'a Feeds,
     pub(crate) generation: Generation,
+    /// Whether the node holds a lease: else nothing is made that only a leader may say.
+    pub(crate) leads: bool,
     /// The session's number on this node, for people.
     pub(crate) session: u64,
     pub(crate) stats: &'a mut Stats,
@@ -217,13 +224,19 @@ impl Session {
             return Made::default();
         }
         self.blocks_when_taken = false;
+        let leads = context.leads;
+        let ack = if leads || planted::on(Bug::HeartbeatAcksWithoutLease) {
+            self.requests.done()
+        } else {
+            self.told_ack
+        };
         let mut draft = Draft {
             start: out.len(),
             bytes_max,
             compact: self.compact,
             seq: self.credit.sent(),
             told: self.told_ack,
-            ack: self.requests.done(),
+            ack,
             window: self.unit.window(context.config.publish_window_bytes),
             in_flight_bytes: self.credit.bytes(),
             in_flight_frames: self.credit.frames(),
@@ -231,19 +244,26 @@ impl Session {
             out,
             staged,
         };
-        self.stage_receipts(&mut draft);
+        if leads {
+            self.stage_receipts(&mut draft);
+        }
+        let mut behind = 0;
         for answer in self.requests.answers() {
             if draft.full() {
                 break;
             }
-            draft.frame(&self.payload_of(answer, context), Effect::Answer);
+            if leads || answer.is_free() {
+                draft.frame(&self.payload_of(answer, context), Effect::Answer { behind });
+            } else {
+                behind += 1;
+            }
         }
         match self.phase {
             Phase::Closing(code) if !draft.full() => draft.frame(&Payload::bye(code), Effect::Farewell),
-            Phase::Open => self.stage_deliveries(&mut draft, direct, context),
-            Phase::Hello | Phase::Ending | Phase::Closing(_) => {}
+            Phase::Open if leads => self.stage_deliveries(&mut draft, direct, context),
+            Phase::Hello | Phase::Open | Phase::Ending | Phase::Closing(_) => {}
         }
-        if draft.is_empty() && self.ack_owed() {
+        if draft.is_empty() && leads && self.ack_owed() {
             draft.frame(&Payload::ACK, Effect::Header);
         }
         if draft.is_empty() && self.heartbeat_owed {
@@ -527,7 +547,7 @@ impl Session {
                         break;
                     }
                 }
-                effect @ (Effect::Answer
+                effect @ (Effect::Answer { .. }
                 | Effect::Receipts(_)
                 | Effect::Header
                 | Effect::Gap { .. }
@@ -593,7 +613,7 @@ impl Session {
             Effect::Header | Effect::Run { .. } => {}
             Effect::Farewell => self.farewell_taken = true,
             Effect::Receipts(count) => self.requests.receipts_taken(count),
-            Effect::Answer => match self.requests.answer_taken() {
+            Effect::Answer { behind } => match self.requests.answer_taken(behind) {
                 Some(Answer::Subscribed { request: Some(request), .. } | Answer::Refused { request, .. }) => {
                     self.requests.finish(request);
                 }

@@ -39,10 +39,11 @@ impl Shard {
         let producer = session.producer();
         let known = if publish.keys.is_empty() { self.feeds.find_topic(publish.topic) } else { None };
         if let Some(code) = self.refusal(publish, known) {
+            let deadline = now + self.config.publish_deadline;
             let Some(session) = session_mut(&mut self.sessions, id) else { return Handled::Done };
-            let request = session.requests.open(bytes, None, 1);
+            let request = session.requests.open(bytes, Some(deadline), 1);
             self.stats.add(Stat::Refused, 1);
-            self.refuse(id, request, code, Outcome::Definite);
+            self.published(id, request, &[Err(PublishRefusal { code, outcome: Outcome::Definite })]);
             return Handled::Done;
         }
         if publish.keys.is_empty() {
@@ -290,6 +291,10 @@ impl Shard {
         match session.requests.part_ended(seq, results) {
             // The receipts of this part may go.
             None => touch(&mut self.sessions, &mut self.touched, id),
+            Some(_) if !self.leads && !planted::on(Bug::HeartbeatAcksWithoutLease) => {
+                session.requests.leave_unsaid();
+                touch(&mut self.sessions, &mut self.touched, id);
+            }
             Some(Ok(())) => {
                 session.requests.finish(seq);
                 if session.stalled == Some(Stall::Requests) && !session.requests.are_full(&self.config) {
