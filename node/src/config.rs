@@ -4,10 +4,12 @@
 //! limit". What is wrong is refused with one sentence that names the place and the key.
 
 mod classes;
+mod cluster;
 mod file;
 mod limits;
 
 pub use classes::{ClassSetting, class_settings, overflow_word, route_word};
+pub use cluster::{ClusterSettings, LinkTlsFiles, PARTITIONS_MAX, SEEDS_MAX};
 pub use limits::{Limit, LimitsFile};
 
 use crate::event_loop::LoopLimits;
@@ -55,6 +57,8 @@ pub struct NodeConfig {
     pub shard: ShardConfig,
     /// Limits of the event loops.
     pub limits: LoopLimits,
+    /// The cluster.
+    pub cluster: ClusterSettings,
 }
 
 /// What the command line says; it wins over the file.
@@ -132,6 +136,9 @@ pub enum ConfigError {
         /// Bytes of all of them.
         bytes: usize,
     },
+    /// The section `[cluster]` contradicts itself.
+    #[error("{0}")]
+    Cluster(String),
     /// The admin server would be reachable from other machines.
     #[error(
         "the admin address {0} is not a loopback address: the admin server has no authentication, so choose an \
@@ -180,7 +187,7 @@ impl NodeConfig {
         if bytes / shards < MESSAGES_BYTES_PER_SHARD_MIN {
             return Err(ConfigError::MessagesTooFew { shards, bytes });
         }
-        Ok(())
+        self.cluster.check(&self.shard.classes)
     }
 
     /// The defaults, with files in `data_dir`.
@@ -195,6 +202,7 @@ impl NodeConfig {
             messages_bytes_max: MESSAGES_BYTES_DEFAULT,
             shard: ShardConfig::default(),
             limits: LoopLimits::default(),
+            cluster: ClusterSettings::default(),
         }
     }
 }

@@ -9,12 +9,14 @@
 
 pub mod admin;
 pub mod close;
+pub mod cluster;
 pub mod commands;
 pub mod config;
 pub mod epoll;
 pub mod event_loop;
 pub mod kernel;
 pub mod lease;
+pub mod link_tls;
 pub mod metrics;
 pub mod os;
 pub mod platform;

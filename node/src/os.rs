@@ -8,7 +8,7 @@ mod mail;
 mod shards;
 mod signals;
 
-pub use data_dir::DataDir;
+pub use data_dir::{DataDir, DiskFile};
 pub use mail::{Bell, RingMail, mailboxes};
 pub use shards::ShardsEnded;
 pub use signals::Signals;
@@ -85,6 +85,9 @@ impl Platform for OsPlatform {
     type Kernel = EpollKernel<RingMail>;
     type RuntimeMail = RingMail;
     type Ended = ShardsEnded;
+    type Disk = DiskFile;
+    type LinkStream = tokio::net::TcpStream;
+    type LinkListener = tokio::net::TcpListener;
     type AdminListener = tokio::net::TcpListener;
 
     fn now(&self) -> Time {
@@ -123,6 +126,32 @@ impl Platform for OsPlatform {
 
     fn write_file(&self, name: &str, content: &[u8]) -> io::Result<()> {
         self.inner.data_dir.write(name, content)
+    }
+
+    fn open_disk(&self, name: &str) -> io::Result<DiskFile> {
+        self.inner.data_dir.open_disk(name)
+    }
+
+    async fn bind_links(&self, address: SocketAddr) -> io::Result<tokio::net::TcpListener> {
+        tokio::net::TcpListener::bind(address).await.map_err(|error| {
+            let why = if error.kind() == io::ErrorKind::AddrInUse {
+                "the address is in use: stop what listens there, or choose another (listen in [cluster])"
+                    .to_owned()
+            } else {
+                error.to_string()
+            };
+            io::Error::new(
+                error.kind(),
+                format!("links of other nodes can't be listened for on {address}: {why}"),
+            )
+        })
+    }
+
+    async fn dial(&self, address: &str) -> io::Result<tokio::net::TcpStream> {
+        let stream = tokio::net::TcpStream::connect(address).await?;
+        // Heartbeats are small and must not wait for others.
+        stream.set_nodelay(true)?;
+        Ok(stream)
     }
 
     async fn bind_admin(&self, address: SocketAddr) -> io::Result<tokio::net::TcpListener> {

@@ -6,10 +6,12 @@
 
 use crate::event_loop::Loop;
 use crate::kernel::{Kernel, Mail};
+use multibeam_consensus::Disk;
 use multibeam_proto::Time;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What the shards of a node share when they start.
 #[derive(Clone, Debug)]
@@ -49,10 +51,16 @@ pub trait Platform: Clone + 'static {
     type RuntimeMail: RuntimeMail + 'static;
     /// Ends with the shards. An error says which shard failed and how.
     type Ended: Future<Output = Result<(), String>> + 'static;
+    /// A durable file of random access.
+    type Disk: Disk;
+    /// A connection between two nodes.
+    type LinkStream: AsyncRead + AsyncWrite + Unpin + std::marker::Send + 'static;
+    /// Where links of other nodes come in.
+    type LinkListener: axum::serve::Listener<Io = Self::LinkStream, Addr = SocketAddr>;
     /// Where the admin server takes its connections from.
     type AdminListener: axum::serve::Listener<Addr = SocketAddr>;
 
-    /// The monotonic clock.
+    /// The monotonic clock, which goes on while the machine sleeps: leases are counted by it.
     fn now(&self) -> Time;
 
     /// Milliseconds since 1970. Only for people and logs; nothing is decided by it.
@@ -79,6 +87,24 @@ pub trait Platform: Clone + 'static {
     /// # Errors
     /// Names the file. Either content may be there.
     fn write_file(&self, name: &str, content: &[u8]) -> io::Result<()>;
+
+    /// Opens a durable file of random access, empty if it is new.
+    ///
+    /// # Errors
+    /// Names the file.
+    fn open_disk(&self, name: &str) -> io::Result<Self::Disk>;
+
+    /// Opens the listener for links of other nodes.
+    ///
+    /// # Errors
+    /// Names the address.
+    fn bind_links(&self, address: SocketAddr) -> impl Future<Output = io::Result<Self::LinkListener>>;
+
+    /// Connects to another node's links, at `host:port`. The caller bounds the wait.
+    ///
+    /// # Errors
+    /// Nobody is there.
+    fn dial(&self, address: &str) -> impl Future<Output = io::Result<Self::LinkStream>>;
 
     /// Opens the admin listener.
     ///

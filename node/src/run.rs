@@ -11,6 +11,7 @@
 //! clients, topics or messages.
 
 use crate::admin::{self, Exposition};
+use crate::cluster::{self, Addresses, Cluster, ClusterError, Opened};
 use crate::config::NodeConfig;
 use crate::event_loop::Loop;
 use crate::lease::LeaseCell;
@@ -35,6 +36,12 @@ pub const GENERATION_FILE: &str = "generation";
 /// Beyond its own deadline a shard may take this long to end before the node gives up on it.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 
+/// What stands for the address of a node that nobody can link to.
+pub(crate) const NO_LINKS: &str = "-";
+
+/// A node that is alone decides by itself; it takes a few writes to the disk.
+const ALONE_MAX: Duration = Duration::from_secs(10);
+
 /// Answers of the admin server that are on their way may take this long at the end.
 const ADMIN_STOP_MAX: Duration = Duration::from_secs(1);
 
@@ -47,6 +54,8 @@ pub struct Ready {
     pub admin: SocketAddr,
     /// The generation that this run stores messages in.
     pub generation: Generation,
+    /// Where other nodes reach it.
+    pub links: String,
 }
 
 /// Why a node did not start, or ended unasked. Each is one sentence for a person.
@@ -70,12 +79,18 @@ pub enum RunError {
     /// Clients can't be listened for.
     #[error("{0}")]
     Listen(io::Error),
+    /// Links of other nodes can't be listened for.
+    #[error("{0}")]
+    Links(io::Error),
     /// The admin address can't be listened on.
     #[error("{0}")]
     Admin(io::Error),
     /// A shard ended unasked. The others can't serve its topics, so the node ends.
     #[error("{0}; the node can't go on without it")]
     Shard(String),
+    /// It has no part in its cluster, or can't go on having one.
+    #[error("{0}")]
+    Cluster(String),
     /// A shard did not end when asked.
     #[error("a shard did not stop within {} s; its connections were cut", .0.as_secs())]
     Stuck(Duration),
@@ -94,23 +109,37 @@ pub async fn run<P: Platform>(
     let shutdown = platform.shutdown();
     let admin_listener = platform.bind_admin(config.admin).await.map_err(RunError::Admin)?;
     let admin = admin_listener.local_addr().map_err(RunError::Admin)?;
+    let links = match config.cluster.listen {
+        None => None,
+        Some(listen) => Some(platform.bind_links(listen).await.map_err(RunError::Links)?),
+    };
+    let opened = cluster::open(&platform, &config.cluster).map_err(ClusterError::from).map_err(in_cluster)?;
     let generation = next_generation(&platform, &config)?;
 
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..config.shards).map(|_| ShardMetrics::new()).collect();
-    let Started { listening, mail, ended } = start(&platform, &config, generation, &metrics).await?;
+    let lease = LeaseCell::none();
+    let Started { listening, mail, ended } = start(&platform, &config, generation, &metrics, &lease).await?;
     let (control, requests) = runtime::control();
     platform.spawn(runtime::serve_mail(platform.clone(), mail, config.shards, requests));
+    let cluster = join(&platform, &config, opened, links, lease, listening).await?;
+    cluster.serve(control.clone());
 
     let exposition = Exposition::new(metrics, generation, platform.wall_ms());
     let admin_server = spawn_admin(&platform, admin_listener, control.clone(), exposition);
-    ready(&Ready { listening, admin, generation });
+    ready(&Ready { listening, admin, generation, links: cluster.own().address.to_string() });
 
     let mut ended = pin!(ended);
     let result = tokio::select! {
         biased;
         end = &mut ended => Err(unasked(end)),
-        () = shutdown => stop(&platform, &config, &control, ended).await,
+        failure = cluster.failure() => Err(RunError::Cluster(failure)),
+        () = shutdown => {
+            let stopped = stop(&platform, &config, &control, ended).await;
+            cluster.sign_off().await;
+            stopped
+        }
     };
+    cluster.shutdown().await;
     admin_server.end(&platform).await;
     result
 }
@@ -142,6 +171,7 @@ async fn start<P: Platform>(
     config: &NodeConfig,
     generation: Generation,
     metrics: &Arc<[Arc<ShardMetrics>]>,
+    lease: &LeaseCell,
 ) -> Result<Started<P::RuntimeMail, P::Ended>, RunError> {
     let mut entropy = [0; 8];
     platform.entropy(&mut entropy);
@@ -156,8 +186,7 @@ async fn start<P: Platform>(
         ring_replies: config.shard.ring_replies,
     };
     let (shard_config, limits, metrics) = (config.shard.clone(), config.limits.clone(), Arc::clone(metrics));
-    // A node that is alone has nobody to ask.
-    let lease = LeaseCell::unlimited();
+    let lease = lease.clone();
     let make = move |index: usize, kernel: P::Kernel| {
         let id = ShardId(u16::try_from(index).unwrap_or(u16::MAX));
         // Odd and distinct a shard: each draws its own numbers from the node's seed.
@@ -166,6 +195,41 @@ async fn start<P: Platform>(
         Loop::new(kernel, shard, limits.clone(), Arc::clone(&metrics[index]), lease.clone())
     };
     platform.start_shards(&setup, make).await.map_err(RunError::Listen)
+}
+
+/// Takes the node's part in its cluster. One that is alone serves once it may.
+async fn join<P: Platform>(
+    platform: &P,
+    config: &NodeConfig,
+    opened: Opened,
+    links: Option<P::LinkListener>,
+    lease: LeaseCell,
+    listening: SocketAddr,
+) -> Result<Cluster<P>, RunError> {
+    let settings = config.cluster.clone();
+    let at = match &links {
+        Some(links) => Some(links.local_addr().map_err(RunError::Links)?.to_string()),
+        None => None,
+    };
+    let addresses = Addresses {
+        links: settings.advertise.clone().or(at).unwrap_or_else(|| NO_LINKS.to_owned()),
+        clients: settings.advertise_clients.clone().unwrap_or_else(|| listening.to_string()),
+    };
+    let cluster_config = settings.cluster_config(&config.shard.classes);
+    let alone = !settings.is_configured();
+    let begun =
+        Cluster::start(platform.clone(), settings, cluster_config, opened, None, lease, addresses).await;
+    let (cluster, asked) = begun.map_err(in_cluster)?;
+    cluster.spawn(asked, links).await.map_err(in_cluster)?;
+    if alone && !cluster.leased(ALONE_MAX).await {
+        let seconds = ALONE_MAX.as_secs();
+        return Err(RunError::Cluster(format!("this node did not come to lead itself within {seconds} s")));
+    }
+    Ok(cluster)
+}
+
+fn in_cluster(error: ClusterError) -> RunError {
+    RunError::Cluster(error.to_string())
 }
 
 fn unasked(end: Result<(), String>) -> RunError {

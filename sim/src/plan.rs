@@ -74,6 +74,10 @@ pub struct HostKnobs {
     pub write_fails_percent: u64,
     /// Reading of the monotonic clock at the start.
     pub clock_base_us: u64,
+    /// What the monotonic clock shows of each second, in microseconds.
+    pub clock_rate_ppm: u64,
+    /// Bytes moved at once on a link, at the most.
+    pub link_bytes: usize,
 }
 
 /// Well-behaved clients on [`GOOD_HOSTS`] hosts.

@@ -10,11 +10,15 @@
 //! Every stage holds a bounded number of bytes, or back-pressure would never be felt.
 
 mod admin;
+mod disk;
 mod driver;
+mod links;
 mod mail;
 mod pumps;
 
 pub use admin::SimAdminListener;
+pub use disk::{OpenDisk, SimDisk};
+pub use links::{Pause, SimLink, SimLinkListener};
 pub use mail::SimMail;
 
 use crate::peers::Peers;
@@ -62,6 +66,8 @@ pub struct NodeRun {
     pub ready: Cell<bool>,
     /// Its host was killed.
     pub killed: Cell<bool>,
+    /// Stops its process for a while.
+    pub pause: Pause,
 }
 
 /// The node's side of a [`World`].
@@ -97,6 +103,7 @@ impl SimPlatform {
             ended: Cell::new(false),
             ready: Cell::new(false),
             killed: Cell::new(false),
+            pause: Pause::default(),
         });
         world.node_runs.borrow_mut().push(Rc::clone(&run));
         let random = Rc::new(RefCell::new(Random::new(seed, &format!("platform {index}"))));
@@ -109,6 +116,20 @@ impl SimPlatform {
         &self.run
     }
 
+    /// How long the world takes for what the node's clock shows as `duration`.
+    fn on_its_clock(&self, duration: Duration) -> Duration {
+        let rate = self.world.plan.host.clock_rate_ppm;
+        Duration::from_micros((duration.as_micros() * 1_000_000 / u128::from(rate)) as u64)
+    }
+
+    fn link_world(&self) -> links::LinkWorld {
+        links::LinkWorld {
+            piece: self.world.plan.host.link_bytes,
+            refusal: Duration::from_millis(self.world.plan.network.refusal_ms),
+            pause: self.run.pause.clone(),
+        }
+    }
+
     fn child(&self, purpose: &str) -> Random {
         let seed = self.random.borrow_mut().number();
         Random::new(seed, purpose)
@@ -119,10 +140,15 @@ impl Platform for SimPlatform {
     type Kernel = ModelKernel;
     type RuntimeMail = SimMail;
     type Ended = Pin<Box<dyn Future<Output = Result<(), String>>>>;
+    type Disk = OpenDisk;
+    type LinkStream = SimLink;
+    type LinkListener = SimLinkListener;
     type AdminListener = SimAdminListener;
 
     fn now(&self) -> Time {
-        Time(self.world.plan.host.clock_base_us + turmoil::elapsed().as_micros() as u64)
+        let host = &self.world.plan.host;
+        let elapsed = turmoil::elapsed().as_micros() as u64;
+        Time(host.clock_base_us + (u128::from(elapsed) * u128::from(host.clock_rate_ppm) / 1_000_000) as u64)
     }
 
     fn wall_ms(&self) -> u64 {
@@ -134,7 +160,8 @@ impl Platform for SimPlatform {
     }
 
     async fn sleep(&self, duration: Duration) {
-        tokio::time::sleep(duration).await;
+        tokio::time::sleep(self.on_its_clock(duration)).await;
+        self.run.pause.over().await;
     }
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
@@ -156,6 +183,18 @@ impl Platform for SimPlatform {
             return Err(io::Error::other(format!("can't write {name}: the simulated disk failed")));
         }
         Ok(())
+    }
+
+    fn open_disk(&self, name: &str) -> io::Result<OpenDisk> {
+        Ok(self.world.disk(name).open())
+    }
+
+    async fn bind_links(&self, address: SocketAddr) -> io::Result<SimLinkListener> {
+        SimLinkListener::bind(address, self.link_world(), self.child("links")).await
+    }
+
+    async fn dial(&self, address: &str) -> io::Result<SimLink> {
+        links::dial(address, self.link_world(), self.child("dialled link")).await
     }
 
     async fn bind_admin(&self, address: SocketAddr) -> io::Result<SimAdminListener> {

@@ -4,7 +4,8 @@
 use crate::history::{End, Entry, Failure, History, Places, PublishId, What};
 use crate::lines::Lines;
 use crate::plan::{FaultEvent, Plan};
-use crate::platform::NodeRun;
+use crate::platform::{NodeRun, SimDisk};
+use crate::random::Random;
 use crate::trace::Trace;
 use crate::workload::connector::{Kill, Streams};
 use crate::workload::restart::Restart;
@@ -72,6 +73,8 @@ pub struct World {
     pub failures: RefCell<Vec<Failure>>,
     /// The node's durable files.
     pub files: RefCell<BTreeMap<String, Vec<u8>>>,
+    /// The node's durable files of random access.
+    pub disks: RefCell<BTreeMap<String, SimDisk>>,
     /// Each start of the node.
     pub node_runs: RefCell<Vec<Rc<NodeRun>>>,
     /// How far the run has come.
@@ -141,6 +144,7 @@ impl World {
             history: RefCell::default(),
             failures: RefCell::default(),
             files: RefCell::default(),
+            disks: RefCell::default(),
             node_runs: RefCell::default(),
             phase: Cell::new(Phase::Faults),
             streams: RefCell::default(),
@@ -170,6 +174,21 @@ impl World {
             outside_us: Cell::new(0),
             plan: Rc::new(plan),
         })
+    }
+
+    /// The node's file of that name.
+    #[must_use]
+    pub fn disk(&self, name: &str) -> SimDisk {
+        let random = || Random::new(crate::random::derive(self.plan.seed, "disk"), name);
+        let mut disks = self.disks.borrow_mut();
+        disks.entry(name.to_owned()).or_insert_with(|| SimDisk::new(random())).clone()
+    }
+
+    /// The node's process is gone, and with the power what it had not synced.
+    pub fn cut_disks(&self, power: bool) {
+        for disk in self.disks.borrow().values() {
+            if power { disk.lose_power() } else { disk.kill() }
+        }
     }
 
     /// Simulated time.

@@ -76,6 +76,7 @@ const SIMULATOR_ONLY: &[Bug] = &[
     Bug::TakeoverAfterVoters,
     Bug::HeartbeatNeverFires,
     Bug::SilenceNeverNoticed,
+    Bug::WipedDiskKeepsItsVote,
     Bug::ClustersJoined,
     Bug::CompareAndSetSkipped,
     Bug::VoteBeforeFsync,

@@ -121,6 +121,8 @@ bugs! {
     HeartbeatNeverFires "heartbeat-never-fires",
     /// A peer that gives no sign of life is never found silent.
     SilenceNeverNoticed "silence-never-noticed",
+    /// A node that lost its disk has the vote of the old one.
+    WipedDiskKeepsItsVote "wiped-disk-keeps-its-vote",
     /// Nodes of two clusters talk to each other.
     ClustersJoined "clusters-joined",
     /// A record is changed whatever its partition_epoch is.

@@ -70,14 +70,16 @@ pub(super) fn raise_descriptor_limit() {
 }
 
 fn announcement(ready: &Ready, shards: usize, data_dir: &Path) -> String {
-    let Ready { listening, admin, generation } = ready;
+    let Ready { listening, admin, generation, links } = ready;
+    let links = if links == crate::run::NO_LINKS { String::new() } else { format!("  links    {links}\n") };
     let server = reachable(*listening);
     let server = if server == LISTEN_DEFAULT { String::new() } else { format!(" --server {server}") };
     let command = command_name();
     format!(
         "multibeam {} serves, generation {}, {shards} shards\n  \
            clients  {listening}\n  \
-           admin    http://{admin} (/healthz, /metrics)\n  \
+           admin    http://{admin} (/healthz, /metrics)\n\
+         {links}  \
            data     {}\n\
          try it, each in a terminal of its own:\n  \
            {command} sub alarm.fire{server}\n  \

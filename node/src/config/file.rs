@@ -1,6 +1,7 @@
 //! The configuration file: TOML.
 
 use super::classes::{ClassTable, class_set};
+use super::cluster::ClusterFile;
 use super::limits::LimitsFile;
 use super::{ConfigError, NodeConfig, SHARDS};
 use serde::{Deserialize, Deserializer};
@@ -24,11 +25,13 @@ pub(super) struct ConfigFile {
     data_dir: Option<PathBuf>,
     /// Limits, each with a default.
     limits: LimitsFile,
+    /// The cluster.
+    cluster: ClusterFile,
     /// Classes of topics, asked before the built-in ones.
     class: Vec<ClassTable>,
 }
 
-fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
     let text = String::deserialize(deserializer)?;
     let wrong = || {
         serde::de::Error::custom(format!("{text:?} is no address: expected IP:PORT, such as 127.0.0.1:7400"))
@@ -100,6 +103,7 @@ impl ConfigFile {
         if !self.class.is_empty() {
             config.shard.classes = Arc::new(class_set(&self.class, source)?);
         }
+        self.cluster.apply(source.path, &mut config.cluster)?;
         self.limits.apply(source.path, config)
     }
 }

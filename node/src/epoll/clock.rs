@@ -1,25 +1,33 @@
 //! The monotonic clock. The only place of the node that reads one.
 
 use multibeam_proto::Time;
-use std::time::Instant;
+use rustix::time::{ClockId, clock_gettime};
 
-/// Counts from when the node started, so that times are small numbers in logs.
+/// Counts from when the node started, so that times are small numbers in logs. It goes on while the machine
+/// sleeps (CLOCK_BOOTTIME): whoever was asleep must not take an old lease for a valid one.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
-    start: Instant,
+    start_us: u64,
 }
 
 impl Clock {
     /// A clock that stands at zero.
     #[must_use]
-    #[expect(clippy::disallowed_methods, reason = "the one clock that drivers and the platform read")]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self { start_us: boot_us() }
     }
 
     /// Microseconds since [`Clock::start`].
     #[must_use]
     pub fn now(&self) -> Time {
-        Time(u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX))
+        Time(boot_us() - self.start_us)
     }
+}
+
+/// Microseconds since the machine started.
+fn boot_us() -> u64 {
+    let time = clock_gettime(ClockId::Boottime);
+    // The kernel's own are never negative.
+    let (seconds, nanos) = (time.tv_sec.unsigned_abs(), u64::from(time.tv_nsec.unsigned_abs() as u32));
+    seconds * 1_000_000 + nanos / 1000
 }

@@ -1,8 +1,10 @@
 //! Durable files of one node: a directory that no other process uses.
 
+use multibeam_consensus::Disk;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 const LOCK_FILE: &str = "lock";
@@ -76,12 +78,56 @@ impl DataDir {
         File::open(&self.path)?.sync_all()
     }
 
+    /// Opens a file of random access, which is empty if it is new.
+    ///
+    /// # Errors
+    /// Names the file.
+    pub fn open_disk(&self, name: &str) -> io::Result<DiskFile> {
+        let path = self.file(name);
+        let open = || {
+            let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
+            // So that the name survives a loss of power, too.
+            File::open(&self.path)?.sync_all()?;
+            Ok(DiskFile { file, path: path.clone() })
+        };
+        open().map_err(|error| named("open", &path, &error))
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         assert!(
             !name.is_empty() && !name.contains(['/', '.']) && name != LOCK_FILE,
             "{name:?} as a file name"
         );
         self.path.join(name)
+    }
+}
+
+/// A file of random access.
+#[derive(Debug)]
+pub struct DiskFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl Disk for DiskFile {
+    fn len(&self) -> io::Result<u64> {
+        self.file.metadata().map(|data| data.len()).map_err(|error| named("read", &self.path, &error))
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset).map_err(|error| named("read", &self.path, &error))
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len).map_err(|error| named("write", &self.path, &error))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.file.sync_data().map_err(|error| named("write", &self.path, &error))
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset).map_err(|error| named("write", &self.path, &error))
     }
 }
 

@@ -21,6 +21,7 @@ pub const NOT_HERE: &[(Bug, &str)] = &[
     (Bug::TakeoverAfterVoters, "of a cluster"),
     (Bug::HeartbeatNeverFires, "of a cluster"),
     (Bug::SilenceNeverNoticed, "of a cluster"),
+    (Bug::WipedDiskKeepsItsVote, "of a cluster"),
     (Bug::ClustersJoined, "of a cluster"),
     (Bug::CompareAndSetSkipped, "of a cluster"),
     (Bug::VoteBeforeFsync, "no simulated node votes yet; crates/consensus/tests/power.rs sees it"),

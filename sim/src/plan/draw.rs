@@ -132,6 +132,8 @@ fn host(random: &mut Random, clients: usize, slow: bool) -> HostKnobs {
         slow_ms: random.pick(&[2, 10, 30]),
         write_fails_percent: random.pick(&[0, 0, 30]),
         clock_base_us: random.pick(&[0, 1 << 44, (u64::from(u32::MAX) - 100) * 16_384]),
+        clock_rate_ppm: 1_000_000,
+        link_bytes: random.pick(&[40, 1_000, 70_000]),
     }
 }
 

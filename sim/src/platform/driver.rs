@@ -33,6 +33,7 @@ impl Driver {
     pub(super) async fn drive(mut self, mut shard: Loop<ModelKernel>) {
         let (mut agains, mut bytes) = (0, 0);
         loop {
+            self.platform.run.pause.over().await;
             shard.turn(self.platform.now());
             let next = shard.release(self.platform.now());
             self.note(&mut shard, next);
@@ -90,7 +91,7 @@ impl Driver {
 
     async fn sleep(&self, until: Option<Time>) {
         let Some(until) = until else { return self.wake.notified().await };
-        let wait = until.since(self.platform.now()).max(WAIT_MIN);
+        let wait = self.platform.on_its_clock(until.since(self.platform.now())).max(WAIT_MIN);
         tokio::select! {
             biased;
             () = self.wake.notified() => {}

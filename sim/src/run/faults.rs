@@ -203,6 +203,7 @@ impl Faults {
         if let Some(run) = self.world.node_run() {
             run.killed.set(true);
         }
+        self.world.cut_disks(undo == Undo::PowerLoss);
         sim.crash(NODE);
         self.later(until_ms, undo);
         hit

@@ -1,0 +1,121 @@
+//! The beginning of a cluster: by one node, once.
+//!
+//! Without a section `[cluster]` a node begins one by itself, alone. With it, an operator says `multibeam cluster
+//! bootstrap` to one node; it asks all first voters who they are, makes durable what it is about to begin, and
+//! begins it. All others only join.
+
+use super::{Cluster, identity};
+use crate::platform::Platform;
+use multibeam_wire::link::{ClusterId, StoreId};
+
+/// Why no cluster was begun. Each is one sentence for a person.
+#[derive(Debug, thiserror::Error)]
+pub enum BootstrapError {
+    /// The configuration names no voters.
+    #[error(
+        "initial_voters in the section [cluster] is empty: name the links' addresses of the first voters there"
+    )]
+    NoVoters,
+    /// This node is not among them.
+    #[error("this node ({0}) is not among the initial_voters: bootstrap one of those, or add its address")]
+    NotAmong(String),
+    /// Somebody does not answer.
+    #[error("no link to {address} yet: {trouble}")]
+    Missing {
+        /// Who.
+        address: String,
+        /// Why.
+        trouble: String,
+    },
+    /// Somebody belongs to a cluster.
+    #[error("{address} belongs to cluster {:032x} already: this node joins that one, or that one's disk is wiped", .cluster.0)]
+    Taken {
+        /// Who.
+        address: String,
+        /// Which cluster.
+        cluster: ClusterId,
+    },
+    /// This node has joined a cluster of others.
+    #[error("this node belongs to cluster {:032x} already", .0.0)]
+    Belongs(ClusterId),
+    /// Store or consensus.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// Goes on with what was begun before the last end; begins alone where nothing is configured.
+pub(super) async fn resume<P: Platform>(cluster: &Cluster<P>) -> Result<(), BootstrapError> {
+    let own = cluster.own();
+    let first = identity::first_voters(&cluster.inner.store);
+    let first = first.map_err(|error| BootstrapError::Failed(error.to_string()))?;
+    match first {
+        Some(voters) => initialize(cluster, &voters).await,
+        None if own.cluster == ClusterId::default() && !cluster.inner.settings.is_configured() => {
+            begin(cluster, &[own.store]).await
+        }
+        None => Ok(()),
+    }
+}
+
+async fn begin<P: Platform>(cluster: &Cluster<P>, voters: &[StoreId]) -> Result<(), BootstrapError> {
+    let mut bytes = [0; 16];
+    cluster.inner.platform.entropy(&mut bytes);
+    // 0 means that there is none.
+    let id = ClusterId(u128::from_be_bytes(bytes) | 1);
+    identity::belong(&cluster.inner.store, id, Some(voters))
+        .map_err(|error| BootstrapError::Failed(error.to_string()))?;
+    cluster.inner.agent.borrow_mut().adopted(id);
+    // They were opened by a node of no cluster.
+    cluster.inner.links.borrow().close_where(|_, _, _| true);
+    initialize(cluster, voters).await
+}
+
+async fn initialize<P: Platform>(cluster: &Cluster<P>, voters: &[StoreId]) -> Result<(), BootstrapError> {
+    let initialized = cluster.inner.consensus.initialize(voters).await;
+    initialized.map_err(|error| BootstrapError::Failed(error.to_string()))?;
+    cluster.learn();
+    Ok(())
+}
+
+impl<P: Platform> Cluster<P> {
+    /// Begins the cluster of the configured first voters; the id it has. Done already, it changes nothing.
+    ///
+    /// # Errors
+    /// See [`BootstrapError`]. Nothing was changed, unless it is [`BootstrapError::Failed`].
+    pub async fn bootstrap(&self) -> Result<ClusterId, BootstrapError> {
+        let settings = &self.inner.settings;
+        if settings.initial_voters.is_empty() {
+            return Err(BootstrapError::NoVoters);
+        }
+        let own = self.own();
+        if !settings.initial_voters.iter().any(|address| self.is_own(address)) {
+            return Err(BootstrapError::NotAmong(own.address.to_string()));
+        }
+        if own.cluster != ClusterId::default() {
+            let began = identity::first_voters(&self.inner.store);
+            let began = began.map_err(|error| BootstrapError::Failed(error.to_string()))?.is_some();
+            return if began { Ok(own.cluster) } else { Err(BootstrapError::Belongs(own.cluster)) };
+        }
+        let mut voters = vec![own.store];
+        for address in settings.initial_voters.iter().filter(|address| !self.is_own(address)) {
+            let links = self.inner.links.borrow();
+            let Some(peer) = links.at(address) else {
+                let trouble = links.troubles().find(|(known, _)| *known == address).and_then(|(_, why)| why);
+                let trouble = trouble.unwrap_or_else(|| "it is being dialled".to_owned());
+                return Err(BootstrapError::Missing { address: address.clone(), trouble });
+            };
+            if peer.cluster != ClusterId::default() {
+                return Err(BootstrapError::Taken { address: address.clone(), cluster: peer.cluster });
+            }
+            voters.push(peer.store);
+        }
+        voters.sort_unstable();
+        voters.dedup();
+        begin(self, &voters).await?;
+        Ok(self.own().cluster)
+    }
+
+    fn is_own(&self, address: &str) -> bool {
+        self.inner.agent.borrow().own().address == address || self.inner.links.borrow().is_own(address)
+    }
+}

@@ -1,0 +1,406 @@
+//! One connection between two nodes: the task that owns its stream, after the handshake.
+
+use super::outbox::Outbox;
+use super::parts::Parts;
+use crate::cluster::questions::{self, AskPromises, Promises, SignOff};
+use crate::cluster::{Cluster, identity};
+use crate::platform::Platform;
+use multibeam_consensus::AnswerError;
+use multibeam_proto::view::View;
+use multibeam_wire::Step;
+use multibeam_wire::link::{
+    Epoch, Identity, LinkDecoder, LinkDirection, LinkFrame, LinkHello, LinkPayload, LinkPurpose, State,
+};
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Bytes asked of one read.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Questions of a peer that are being answered. The others wait in the stream.
+const ANSWERING_MAX: usize = 32;
+
+/// Bytes of a view that comes in parts.
+const STATE_BYTES_MAX: usize = multibeam_consensus::ASK_BYTES_MAX;
+
+/// How long a question of a peer may take here. Nobody waits longer for the answer.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// What the handshake has made.
+#[derive(Debug)]
+pub(super) struct Established {
+    pub(super) peer: Identity,
+    pub(super) purpose: LinkPurpose,
+    pub(super) dialled: bool,
+    /// Of a dialler: where it is reached.
+    pub(super) address: String,
+    pub(super) clients: String,
+    pub(super) weight: u16,
+    /// What came behind its first frame.
+    pub(super) input: Vec<u8>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Ended {
+    #[error("the connection failed: {0}")]
+    Io(#[from] io::Error),
+    #[error("it closed the connection")]
+    Closed,
+    #[error("this node closed the connection: it was silent, or there is a newer one")]
+    Here,
+    #[error("it ended the link: {0}")]
+    Bye(String),
+    #[error("it sent what no link has: {0}")]
+    Broken(&'static str),
+}
+
+struct Connection<P: Platform, S> {
+    cluster: Cluster<P>,
+    stream: S,
+    established: Established,
+    outbox: Rc<Outbox>,
+    decoder: LinkDecoder,
+    input: Vec<u8>,
+    output: Vec<u8>,
+    written: usize,
+    flushed: bool,
+    requests: Parts,
+    /// The kinds of requests whose parts are under way.
+    kinds: std::collections::BTreeMap<u64, u16>,
+    responses: Parts,
+    state: Vec<u8>,
+    answering: Rc<Cell<usize>>,
+}
+
+/// Runs a connection to its end.
+pub(super) async fn run<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
+    cluster: &Cluster<P>,
+    stream: S,
+    mut established: Established,
+) -> Ended {
+    let now = cluster.now();
+    let outbox = Outbox::new(now);
+    let direction = if established.dialled { LinkDirection::ToDialler } else { LinkDirection::ToAcceptor };
+    let mut decoder = LinkDecoder::new(direction);
+    decoder.established();
+    cluster.inner.links.borrow_mut().stands(&established, &outbox);
+    if established.purpose == LinkPurpose::Control {
+        let hello = LinkHello {
+            identity: established.peer,
+            purpose: established.purpose,
+            address: &established.address,
+            clients: &established.clients,
+            weight: established.weight,
+        };
+        let hello = (!established.dialled).then_some(&hello);
+        cluster.inner.agent.borrow_mut().linked(&established.peer, hello, now);
+        cluster.settle();
+    }
+    let input = std::mem::take(&mut established.input);
+    let mut connection = Connection {
+        cluster: cluster.clone(),
+        stream,
+        established,
+        outbox,
+        decoder,
+        input,
+        output: Vec::new(),
+        written: 0,
+        flushed: true,
+        requests: Parts::default(),
+        kinds: std::collections::BTreeMap::new(),
+        responses: Parts::default(),
+        state: Vec::new(),
+        answering: Rc::default(),
+    };
+    let ended = connection.exchange().await;
+    let Connection { established, outbox, .. } = connection;
+    let stood = cluster.inner.links.borrow_mut().ended(&established, &outbox);
+    outbox.close();
+    if stood && established.purpose == LinkPurpose::Control {
+        let Identity { store, incarnation, .. } = established.peer;
+        cluster.inner.agent.borrow_mut().unlinked(store, incarnation, established.dialled, cluster.now());
+        cluster.settle();
+    }
+    ended
+}
+
+impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
+    async fn exchange(&mut self) -> Ended {
+        loop {
+            if let Err(ended) = self.take_frames() {
+                return ended;
+            }
+            if self.outbox.is_closed() {
+                return Ended::Here;
+            }
+            if self.written == self.output.len() {
+                (self.written, self.flushed) = (0, self.flushed && self.output.is_empty());
+                self.output.clear();
+                self.outbox.fill(&mut self.output);
+                if self.output.is_empty() && !self.outbox.is_empty() {
+                    continue;
+                }
+            }
+            let outbox = Rc::clone(&self.outbox);
+            let moved = tokio::select! {
+                biased;
+                moved = self.moved() => moved,
+                // Whatever was added is taken in the next round.
+                () = outbox.changed() => Ok(()),
+            };
+            if let Err(ended) = moved {
+                return ended;
+            }
+        }
+    }
+
+    /// Waits until bytes came or went; both in one go, so that neither side can hold up the other.
+    async fn moved(&mut self) -> Result<(), Ended> {
+        let reads = self.answering.get() < ANSWERING_MAX;
+        std::future::poll_fn(|cx| {
+            let mut moved = false;
+            if self.written < self.output.len() {
+                match Pin::new(&mut self.stream).poll_write(cx, &self.output[self.written..]) {
+                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Ended::Closed)),
+                    Poll::Ready(Ok(bytes)) => {
+                        self.written += bytes;
+                        moved = true;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                    Poll::Pending => {}
+                }
+            } else if !self.flushed {
+                match Pin::new(&mut self.stream).poll_flush(cx) {
+                    Poll::Ready(Ok(())) => self.flushed = true,
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                    Poll::Pending => {}
+                }
+            }
+            if reads {
+                let mut bytes = [0; READ_BYTES];
+                let mut room = ReadBuf::new(&mut bytes);
+                match Pin::new(&mut self.stream).poll_read(cx, &mut room) {
+                    Poll::Ready(Ok(())) if room.filled().is_empty() => {
+                        return Poll::Ready(Err(Ended::Closed));
+                    }
+                    Poll::Ready(Ok(())) => {
+                        self.input.extend_from_slice(room.filled());
+                        moved = true;
+                    }
+                    Poll::Ready(Err(error)) => return Poll::Ready(Err(error.into())),
+                    Poll::Pending => {}
+                }
+            }
+            if moved { Poll::Ready(Ok(())) } else { Poll::Pending }
+        })
+        .await
+    }
+
+    fn take_frames(&mut self) -> Result<(), Ended> {
+        let input = std::mem::take(&mut self.input);
+        let mut at = 0;
+        let result = loop {
+            if self.answering.get() >= ANSWERING_MAX {
+                break Ok(());
+            }
+            match self.decoder.step(&input[at..]) {
+                Err(_) => break Err(Ended::Broken("bytes that are no frame")),
+                Ok(Step::Partial(_)) => break Ok(()),
+                Ok(Step::Frame(frame, taken)) => {
+                    if let Err(ended) = self.take(&frame) {
+                        break Err(ended);
+                    }
+                    at += taken;
+                }
+            }
+        };
+        self.input = input;
+        self.input.drain(..at);
+        result
+    }
+
+    fn take(&mut self, frame: &LinkFrame<'_>) -> Result<(), Ended> {
+        let (cluster, peer) = (self.cluster.clone(), self.established.peer.store);
+        let now = cluster.now();
+        self.outbox.heard.set(now);
+        let ack = frame.header.ack_seq;
+        if (self.outbox.sent().0.wrapping_sub(ack.0)) as i32 >= 0 {
+            self.outbox.acked(ack);
+        } else {
+            return Err(Ended::Broken("an acknowledgement of what was not sent"));
+        }
+        let control = self.established.purpose == LinkPurpose::Control;
+        if control {
+            cluster.inner.agent.borrow_mut().heard(peer, now);
+        }
+        match &frame.payload {
+            LinkPayload::Bye(bye) => return Err(Ended::Bye(bye.detail.to_owned())),
+            LinkPayload::Hello(_) | LinkPayload::Welcome(_) => {
+                return Err(Ended::Broken("a second handshake"));
+            }
+            LinkPayload::Heartbeat(heartbeat) if control && !self.established.dialled => {
+                let lease = cluster.inner.agent.borrow_mut().heartbeat(peer, heartbeat, now);
+                self.outbox.urgent(self.outbox.frame(&LinkPayload::Lease(lease)));
+                cluster.settle();
+            }
+            // A data connection has no leases: a heartbeat comes back.
+            LinkPayload::Heartbeat(heartbeat) if !control && !self.established.dialled => {
+                self.outbox.urgent(self.outbox.frame(&LinkPayload::Heartbeat(*heartbeat)));
+            }
+            LinkPayload::Heartbeat(_) if !control => {}
+            LinkPayload::Heartbeat(_) => return Err(Ended::Broken("a heartbeat where an answer belongs")),
+            LinkPayload::Lease(lease) if control && self.established.dialled => {
+                cluster.inner.agent.borrow_mut().answered(peer, lease, now);
+                cluster.settle();
+            }
+            LinkPayload::State(state) if control => self.take_state(frame.header.seq, state)?,
+            LinkPayload::Request(request) if control => {
+                if self.kinds.len() > ANSWERING_MAX * 2 {
+                    return Err(Ended::Broken("too many questions at once"));
+                }
+                self.kinds.insert(request.number, request.kind);
+                let whole = self.requests.add(request.number, &request.part);
+                if let Some(bytes) = whole.map_err(|_| Ended::Broken("questions beyond all bounds"))? {
+                    let kind = self.kinds.remove(&request.number).unwrap_or(request.kind);
+                    self.answer(request.number, kind, bytes);
+                }
+            }
+            LinkPayload::Response(response) if control => {
+                let whole = self.responses.add(response.number, &response.part);
+                if let Some(bytes) = whole.map_err(|_| Ended::Broken("answers beyond all bounds"))? {
+                    self.outbox.answered(response.number, bytes);
+                }
+            }
+            LinkPayload::Lease(_)
+            | LinkPayload::State(_)
+            | LinkPayload::Request(_)
+            | LinkPayload::Response(_) => {
+                return Err(Ended::Broken("a frame of the other kind of connection"));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_state(&mut self, seq: multibeam_wire::Seq, state: &State<'_>) -> Result<(), Ended> {
+        if !self.outbox.sequenced(seq) {
+            return Err(Ended::Broken("a part of the state out of order"));
+        }
+        if !state.snapshot || self.state.len() + state.part.bytes.len() > STATE_BYTES_MAX {
+            return Err(Ended::Broken("a state that can't be"));
+        }
+        self.state.extend_from_slice(state.part.bytes);
+        // The next part comes when this one is acknowledged; the last one needs no haste.
+        if state.part.more && self.established.dialled {
+            let epoch = Epoch(self.cluster.view().epoch());
+            let beat = multibeam_wire::link::LinkHeartbeat { number: 0, epoch };
+            self.outbox.urgent(self.outbox.frame(&LinkPayload::Heartbeat(beat)));
+        }
+        if !state.part.more {
+            let bytes = std::mem::take(&mut self.state);
+            match View::decode(&bytes) {
+                Ok(view) => {
+                    self.cluster.inner.agent.borrow_mut().applied(Arc::new(view), self.cluster.now());
+                    self.cluster.settle();
+                }
+                Err(error) => self.cluster.fail(format!("the view that another node sends: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    /// Answers beside what else the connection does.
+    fn answer(&self, number: u64, kind: u16, bytes: Vec<u8>) {
+        let (cluster, outbox) = (self.cluster.clone(), Rc::clone(&self.outbox));
+        let (answering, peer) = (Rc::clone(&self.answering), self.established.peer);
+        answering.set(answering.get() + 1);
+        self.cluster.inner.platform.spawn(async move {
+            let answer = async {
+                tokio::select! {
+                    biased;
+                    answer = answer_of(&cluster, &peer, kind, &bytes) => answer,
+                    () = cluster.inner.platform.sleep(ANSWER_MAX) => Answer::None,
+                }
+            };
+            match answer.await {
+                Answer::Bytes(bytes) => {
+                    outbox.answer(number, bytes);
+                }
+                Answer::None => {}
+                // Nothing good comes from there.
+                Answer::Close => outbox.close(),
+            }
+            answering.set(answering.get() - 1);
+            outbox.wake();
+        });
+    }
+}
+
+enum Answer {
+    Bytes(Vec<u8>),
+    /// The asker gives up by itself.
+    None,
+    Close,
+}
+
+async fn answer_of<P: Platform>(cluster: &Cluster<P>, peer: &Identity, kind: u16, bytes: &[u8]) -> Answer {
+    // A node of no cluster has no opinion yet.
+    if cluster.inner.agent.borrow().own().cluster == Default::default() {
+        return Answer::None;
+    }
+    match kind {
+        questions::PROMISES => match questions::decode(bytes) {
+            Some(asked) => promise(cluster, &asked),
+            None => Answer::Close,
+        },
+        questions::SIGN_OFF => match questions::decode::<SignOff>(bytes) {
+            Some(SignOff { node, incarnation }) if (node, incarnation) == (peer.node, peer.incarnation) => {
+                let leads = cluster.inner.agent.borrow().facts().leads;
+                cluster.inner.agent.borrow_mut().peer_signed_off(node, incarnation, cluster.now());
+                cluster.settle();
+                Answer::Bytes(vec![u8::from(leads)])
+            }
+            Some(_) | None => Answer::Close,
+        },
+        _ => match cluster.inner.consensus.answer(kind, bytes).await {
+            Ok(bytes) => Answer::Bytes(bytes),
+            Err(AnswerError::Malformed(_)) => Answer::Close,
+            Err(AnswerError::UnknownKind(_) | AnswerError::Stopped) => Answer::None,
+        },
+    }
+}
+
+fn promise<P: Platform>(cluster: &Cluster<P>, asked: &AskPromises) -> Answer {
+    match cluster.promise(&asked.wanted) {
+        Some(promises) => Answer::Bytes(questions::encode(&promises)),
+        None => Answer::None,
+    }
+}
+
+impl<P: Platform> Cluster<P> {
+    /// Promises what a steward asks for, durably. `None`: the store failed, and the node ends.
+    pub(in crate::cluster) fn promise(
+        &self,
+        wanted: &[(multibeam_wire::link::NodeId, multibeam_wire::link::Incarnation, bool)],
+    ) -> Option<Promises> {
+        let mut agent = self.inner.agent.borrow_mut();
+        let before = agent.promises();
+        let made = agent.promise(wanted, self.now());
+        let promises = agent.promises();
+        if promises != before
+            && let Err(error) = self.inner.store.put_facts(&[(identity::PROMISES, Some(&promises))])
+        {
+            drop(agent);
+            self.fail(error.to_string());
+            return None;
+        }
+        Some(Promises { made, undecided: agent.undecided() })
+    }
+}

@@ -1,0 +1,164 @@
+//! Who is dialled: the addresses of the configuration, of all members, and of whoever dials this node. Each
+//! address has a task for control and, once it is known who is there, one for data.
+
+use super::connection::{self, Ended};
+use super::handshake::{self, HandshakeError};
+use super::{DIALS_MAX, Dialled};
+use crate::cluster::{Cluster, count, identity};
+use crate::platform::Platform;
+use multibeam_wire::link::LinkPurpose;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Time to connect, and again to say who is who.
+const DIAL_MAX: Duration = Duration::from_secs(1);
+
+/// First pause after a dial that failed; it doubles up to [`PAUSE_MAX`]. A node that comes back is to be in touch
+/// within a few heartbeats.
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Pause after a peer was refused, or refuses this node: a person has to mend something.
+const PAUSE_REFUSED: Duration = Duration::from_secs(2);
+
+/// Dials those who are wanted and are not dialled yet, and no longer those who are not.
+pub(in crate::cluster) fn renew<P: Platform>(cluster: &Cluster<P>) {
+    if !cluster.inner.settings.is_configured() {
+        return;
+    }
+    let wanted = wanted(cluster);
+    let mut links = cluster.inner.links.borrow_mut();
+    links.dialled.retain(|address, dialled| {
+        dialled.wanted.set(wanted.contains(address));
+        dialled.wanted.get()
+    });
+    for address in wanted {
+        if links.dialled.len() >= DIALS_MAX {
+            break;
+        }
+        if links.own.contains(&address) || links.dialled.contains_key(&address) {
+            continue;
+        }
+        let dialled = Rc::new(Dialled::default());
+        dialled.wanted.set(true);
+        links.dialled.insert(address.clone(), Rc::clone(&dialled));
+        for purpose in [LinkPurpose::Control, LinkPurpose::Data] {
+            let dial = Dial {
+                cluster: cluster.clone(),
+                address: address.clone(),
+                dialled: Rc::clone(&dialled),
+                purpose,
+            };
+            cluster.inner.platform.spawn(dial.keep());
+        }
+    }
+}
+
+fn wanted<P: Platform>(cluster: &Cluster<P>) -> BTreeSet<String> {
+    let settings = &cluster.inner.settings;
+    let agent = cluster.inner.agent.borrow();
+    let own = agent.own();
+    let mut wanted: BTreeSet<String> =
+        settings.initial_voters.iter().chain(&settings.join).cloned().collect();
+    let members = agent.view().members().iter().filter(|(node, _)| **node != own.node);
+    wanted.extend(members.map(|(_, member)| member.address.to_string()));
+    wanted.extend(agent.peers(cluster.now()).filter_map(|status| {
+        let linked = status.peer.is_linked() && !status.peer.address.is_empty();
+        linked.then(|| status.peer.address.to_string())
+    }));
+    wanted.remove(own.address.as_str());
+    wanted
+}
+
+/// An address, and what for.
+struct Dial<P: Platform> {
+    cluster: Cluster<P>,
+    address: String,
+    dialled: Rc<Dialled>,
+    purpose: LinkPurpose,
+}
+
+impl<P: Platform> Dial<P> {
+    /// Keeps a connection there for as long as it is wanted.
+    async fn keep(self) {
+        let mut pause = PAUSE_MIN;
+        while self.dialled.wanted.get() {
+            let trouble = match self.once().await {
+                Ok(ended) => {
+                    pause = PAUSE_MIN;
+                    ended.to_string()
+                }
+                Err(error) if error.is_itself() => {
+                    let mut links = self.cluster.inner.links.borrow_mut();
+                    links.own.insert(self.address.clone());
+                    links.dialled.remove(&self.address);
+                    return;
+                }
+                Err(error) => {
+                    count(&self.cluster.inner.numbers.dials_failed);
+                    let refused = matches!(error, HandshakeError::Refused(_) | HandshakeError::Unwanted(_));
+                    pause = if refused { PAUSE_REFUSED } else { (pause * 2).min(PAUSE_MAX) };
+                    error.to_string()
+                }
+            };
+            if self.purpose == LinkPurpose::Control {
+                *self.dialled.trouble.borrow_mut() = Some(trouble);
+                self.dialled.peer.set(None);
+            }
+            self.cluster.inner.platform.sleep(self.jittered(pause)).await;
+        }
+    }
+
+    /// From half of it to all of it, so that nodes that lost each other do not meet each time.
+    fn jittered(&self, pause: Duration) -> Duration {
+        let part = (identity::random(&self.cluster.inner.platform) % 512) as u32;
+        pause * (512 + part) / 1024
+    }
+
+    async fn once(&self) -> Result<Ended, HandshakeError> {
+        let cluster = &self.cluster;
+        // Data needs nobody who is not in touch.
+        if self.purpose == LinkPurpose::Data && self.dialled.peer.get().is_none() {
+            return Err(HandshakeError::Ended);
+        }
+        count(&cluster.inner.numbers.dials);
+        let stream = self.in_time(cluster.inner.platform.dial(&self.address)).await??;
+        match cluster.inner.tls.clone() {
+            None => self.exchange(stream).await,
+            Some(tls) => {
+                let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
+                let host = host.trim_start_matches('[').trim_end_matches(']');
+                let secured = self.in_time(tls.dial(stream, host)).await?;
+                let secured = secured.map_err(|error| std::io::Error::other(error.to_string()))?;
+                self.exchange(secured).await
+            }
+        }
+    }
+
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
+        &self,
+        mut stream: S,
+    ) -> Result<Ended, HandshakeError> {
+        let cluster = &self.cluster;
+        let mut established = self.in_time(handshake::dial(cluster, &mut stream, self.purpose)).await??;
+        if self.purpose == LinkPurpose::Control {
+            self.dialled.peer.set(Some(established.peer));
+            *self.dialled.trouble.borrow_mut() = None;
+            established.address.clone_from(&self.address);
+        }
+        Ok(connection::run(cluster, stream, established).await)
+    }
+
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, HandshakeError> {
+        tokio::select! {
+            biased;
+            done = work => Ok(done),
+            () = self.cluster.inner.platform.sleep(DIAL_MAX) => {
+                let text = format!("no answer within {} ms", DIAL_MAX.as_millis());
+                Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text).into())
+            }
+        }
+    }
+}

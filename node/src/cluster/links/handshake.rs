@@ -1,0 +1,189 @@
+//! LINK_HELLO and LINK_WELCOME: who is at the other end, and whether to talk to them.
+
+use super::connection::Established;
+use crate::cluster::{Cluster, count, identity};
+use crate::platform::Platform;
+use multibeam_proto::cluster::{Greeting, RefusedPeer};
+use multibeam_wire::link::{
+    ClusterId, Identity, LinkDecoder, LinkDirection, LinkHello, LinkPayload, LinkPurpose,
+};
+use multibeam_wire::{Bye, CloseCode, HEADER_BYTES, Seq, Step};
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+
+/// Why there is no link. Each is a part of a sentence that begins with the peer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HandshakeError {
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    #[error("it closes the connection without a word: is that the address for links of a node?")]
+    Ended,
+    #[error("what it says is no link of a node: is that the address for links of a node?")]
+    NoLink,
+    #[error("it refuses this node: {0}")]
+    Refused(String),
+    #[error("{0}")]
+    Unwanted(RefusedPeer),
+    #[error("this node has too many links")]
+    Full,
+    #[error("the store of this node can't be written: {0}")]
+    Store(String),
+}
+
+impl HandshakeError {
+    pub(super) const fn is_itself(&self) -> bool {
+        matches!(self, Self::Unwanted(RefusedPeer::Itself))
+    }
+}
+
+/// What the peer said, in its own memory.
+struct Said {
+    identity: Identity,
+    hello: Option<(LinkPurpose, String, String, u16)>,
+}
+
+/// The dialler's side.
+pub(super) async fn dial<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
+    cluster: &Cluster<P>,
+    stream: &mut S,
+    purpose: LinkPurpose,
+) -> Result<Established, HandshakeError> {
+    let (identity, own) = {
+        let agent = cluster.inner.agent.borrow();
+        (agent.identity(), agent.own().clone())
+    };
+    let hello = LinkHello {
+        identity,
+        purpose,
+        address: &own.address,
+        clients: &own.clients,
+        weight: own.weight.into(),
+    };
+    send(stream, &LinkPayload::Hello(hello)).await?;
+    let mut input = Vec::new();
+    let said = read(stream, LinkDirection::ToDialler, &mut input).await?;
+    greet(cluster, &said.identity)?;
+    Ok(Established {
+        peer: said.identity,
+        purpose,
+        dialled: true,
+        address: String::new(),
+        clients: String::new(),
+        weight: 1,
+        input,
+    })
+}
+
+/// The acceptor's side. A peer that is refused is told why.
+pub(super) async fn accept<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
+    cluster: &Cluster<P>,
+    stream: &mut S,
+) -> Result<Established, HandshakeError> {
+    let mut input = Vec::new();
+    let said = read(stream, LinkDirection::ToAcceptor, &mut input).await?;
+    let Some((purpose, address, clients, weight)) = said.hello else { return Err(HandshakeError::NoLink) };
+    if let Err(error) = greet(cluster, &said.identity) {
+        let detail = error.to_string();
+        let bye = Bye { code: code_of(&error) as u16, detail: cut(&detail) };
+        // It may be gone already.
+        let _ = send(stream, &LinkPayload::Bye(bye)).await;
+        let _ = stream.shutdown().await;
+        return Err(error);
+    }
+    let identity = cluster.inner.agent.borrow().identity();
+    send(stream, &LinkPayload::Welcome(identity)).await?;
+    Ok(Established { peer: said.identity, purpose, dialled: false, address, clients, weight, input })
+}
+
+/// Whether the peer may be talked to; becomes one of its cluster, if this node is of none.
+fn greet<P: Platform>(cluster: &Cluster<P>, peer: &Identity) -> Result<(), HandshakeError> {
+    let greeting = cluster.inner.agent.borrow().greet(peer);
+    match greeting {
+        Greeting::Accepted => {}
+        Greeting::Adopt(adopted) => adopt(cluster, adopted)?,
+        Greeting::Refused(refused) => {
+            count(&cluster.inner.numbers.refused);
+            return Err(HandshakeError::Unwanted(refused));
+        }
+    }
+    if cluster.inner.agent.borrow().has_room(peer.store) { Ok(()) } else { Err(HandshakeError::Full) }
+}
+
+fn adopt<P: Platform>(cluster: &Cluster<P>, adopted: ClusterId) -> Result<(), HandshakeError> {
+    identity::belong(&cluster.inner.store, adopted, None)
+        .map_err(|error| HandshakeError::Store(error.to_string()))?;
+    cluster.inner.agent.borrow_mut().adopted(adopted);
+    Ok(())
+}
+
+fn code_of(error: &HandshakeError) -> CloseCode {
+    match error {
+        HandshakeError::Unwanted(RefusedPeer::StaleIncarnation(_)) => CloseCode::StaleIncarnation,
+        HandshakeError::Full => CloseCode::ConnectionsMax,
+        HandshakeError::Unwanted(
+            RefusedPeer::OtherCluster { .. }
+            | RefusedPeer::Itself
+            | RefusedPeer::SameName(_)
+            | RefusedPeer::SameStore,
+        )
+        | HandshakeError::Io(_)
+        | HandshakeError::Ended
+        | HandshakeError::NoLink
+        | HandshakeError::Refused(_)
+        | HandshakeError::Store(_) => CloseCode::WrongCluster,
+    }
+}
+
+/// As much as fits a BYE.
+fn cut(detail: &str) -> &str {
+    let mut end = detail.len().min(multibeam_wire::limits::DETAIL_BYTES_MAX);
+    while !detail.is_char_boundary(end) {
+        end -= 1;
+    }
+    &detail[..end]
+}
+
+async fn send<S: AsyncWrite + Unpin>(stream: &mut S, payload: &LinkPayload<'_>) -> io::Result<()> {
+    let mut frame = Vec::new();
+    payload.encode(Seq(0), Seq(0), super::outbox::WINDOW, &mut frame);
+    stream.write_all(&frame).await?;
+    stream.flush().await
+}
+
+/// Reads the first frame; what comes behind it stays in `input`.
+async fn read<S: AsyncRead + Unpin>(
+    stream: &mut S,
+    direction: LinkDirection,
+    input: &mut Vec<u8>,
+) -> Result<Said, HandshakeError> {
+    let decoder = LinkDecoder::new(direction);
+    loop {
+        match decoder.step(input).map_err(|_| HandshakeError::NoLink)? {
+            Step::Frame(frame, taken) => {
+                let said = match frame.payload {
+                    LinkPayload::Welcome(identity) => Said { identity, hello: None },
+                    LinkPayload::Hello(LinkHello { identity, purpose, address, clients, weight }) => {
+                        let hello = Some((purpose, address.to_owned(), clients.to_owned(), weight));
+                        Said { identity, hello }
+                    }
+                    LinkPayload::Bye(bye) => return Err(HandshakeError::Refused(bye.detail.to_owned())),
+                    LinkPayload::Heartbeat(_)
+                    | LinkPayload::Lease(_)
+                    | LinkPayload::Request(_)
+                    | LinkPayload::Response(_)
+                    | LinkPayload::State(_) => return Err(HandshakeError::NoLink),
+                };
+                input.drain(..taken);
+                return Ok(said);
+            }
+            Step::Partial(_) => {
+                let mut chunk = [0; HEADER_BYTES + multibeam_wire::limits::LINK_HELLO_BYTES_MAX];
+                let read = stream.read(&mut chunk).await?;
+                if read == 0 {
+                    return Err(HandshakeError::Ended);
+                }
+                input.extend_from_slice(&chunk[..read]);
+            }
+        }
+    }
+}
