@@ -209,6 +209,12 @@ impl<P: Platform> Cluster<P> {
         self.inner.lease.until()
     }
 
+    /// Whether the node is isolated.
+    #[must_use]
+    pub fn is_isolated(&self) -> bool {
+        self.inner.agent.borrow().is_isolated()
+    }
+
     /// Ends when the node can't go on, with a sentence.
     pub async fn failure(&self) -> String {
         loop {

@@ -103,7 +103,7 @@ pub enum RunError {
 pub async fn run<P: Platform>(
     platform: P,
     config: NodeConfig,
-    ready: impl FnOnce(&Ready),
+    ready: impl FnOnce(&Ready, &Cluster<P>),
 ) -> Result<(), RunError> {
     // First, so that whoever saw `ready` can ask for a stop.
     let shutdown = platform.shutdown();
@@ -126,7 +126,7 @@ pub async fn run<P: Platform>(
 
     let exposition = Exposition::new(metrics, generation, platform.wall_ms());
     let admin_server = spawn_admin(&platform, admin_listener, control.clone(), exposition);
-    ready(&Ready { listening, admin, generation, links: cluster.own().address.to_string() });
+    ready(&Ready { listening, admin, generation, links: cluster.own().address.to_string() }, &cluster);
 
     let mut ended = pin!(ended);
     let result = tokio::select! {

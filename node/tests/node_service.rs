@@ -37,7 +37,7 @@ impl Node {
             tokio::task::LocalSet::new().block_on(&runtime, async {
                 let platform = OsPlatform::open(&config.data_dir).unwrap();
                 let stop = platform.stop_handle();
-                run(platform, config, |ready| started_in.send((ready.clone(), stop)).unwrap()).await
+                run(platform, config, |ready, _| started_in.send((ready.clone(), stop)).unwrap()).await
             })
         });
         let (ready, stop) = started.recv_timeout(PATIENCE).unwrap();

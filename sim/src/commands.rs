@@ -154,7 +154,7 @@ fn run(plan: &Plan, options: Options, print_plan: bool, json: bool) -> Result<bo
         return Ok(true);
     }
     let outcome = run_plan(plan, options);
-    for line in &outcome.trace {
+    for line in if outcome.trace.is_empty() && !json { &outcome.story } else { &outcome.trace } {
         println!("{line}");
     }
     if json {

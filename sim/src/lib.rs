@@ -12,6 +12,7 @@ compile_error!(
      simulated hosts' runtimes are seeded only with it"
 );
 
+pub mod cluster;
 pub mod commands;
 pub mod entropy;
 pub mod frames;

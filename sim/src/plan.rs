@@ -6,6 +6,8 @@ mod draw;
 mod faults;
 mod node;
 
+use crate::cluster::plan::ClusterPlan;
+use multibeam_model::core::Time;
 use serde::{Deserialize, Serialize};
 
 pub use classes::{ClassPlan, OverflowPlan, class_of, matches};
@@ -34,6 +36,9 @@ pub struct Plan {
     pub faults: Vec<(u64, FaultEvent)>,
     /// When faults end and everything must come back, in milliseconds.
     pub heal_at_ms: u64,
+    /// Several nodes in place of one and its clients.
+    #[serde(default)]
+    pub cluster: Option<ClusterPlan>,
 }
 
 /// The network between the hosts.
@@ -78,6 +83,15 @@ pub struct HostKnobs {
     pub clock_rate_ppm: u64,
     /// Bytes moved at once on a link, at the most.
     pub link_bytes: usize,
+}
+
+impl HostKnobs {
+    /// What the node's clock shows at a moment of the simulation.
+    #[must_use]
+    pub fn clock(&self, time_us: u64) -> Time {
+        let shown = u128::from(time_us) * u128::from(self.clock_rate_ppm) / 1_000_000;
+        Time(self.clock_base_us + shown as u64)
+    }
 }
 
 /// Well-behaved clients on [`GOOD_HOSTS`] hosts.

@@ -147,8 +147,7 @@ impl Platform for SimPlatform {
 
     fn now(&self) -> Time {
         let host = &self.world.plan.host;
-        let elapsed = turmoil::elapsed().as_micros() as u64;
-        Time(host.clock_base_us + (u128::from(elapsed) * u128::from(host.clock_rate_ppm) / 1_000_000) as u64)
+        host.clock(self.world.time_us())
     }
 
     fn wall_ms(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! What a run amounts to, and what many do.
 
+use crate::cluster::faults::ClusterFault;
 use crate::history::Failure;
 use crate::plan::FaultEvent;
 use crate::world::World;
@@ -29,6 +30,9 @@ pub struct Outcome {
     pub counts: BTreeMap<String, u64>,
     /// What went wrong, most telling first.
     pub failures: Vec<Failure>,
+    /// What happened, told shortly; of clusters only.
+    #[serde(skip)]
+    pub story: Vec<String>,
     /// The trace, if it was kept.
     #[serde(skip)]
     pub trace: Vec<String>,
@@ -81,6 +85,7 @@ impl Outcome {
             rare,
             counts,
             failures: world.failures.borrow().clone(),
+            story: Vec::new(),
             trace: trace.take_lines(),
         }
     }
@@ -117,6 +122,11 @@ fn stat_sum(world: &World, stat: Stat) -> u64 {
         stats.iter().map(|shard| shard.get(at).copied().unwrap_or_default()).collect::<Vec<_>>()
     });
     if stat.kind() == StatKind::Gauge { each.max().unwrap_or_default() } else { each.sum() }
+}
+
+/// All kinds of faults.
+fn labels() -> impl Iterator<Item = &'static str> {
+    FaultEvent::LABELS.iter().chain(ClusterFault::LABELS).copied()
 }
 
 /// Rare states that only the model or the run can see.
@@ -169,7 +179,7 @@ impl Summary {
     #[must_use]
     pub fn never(&self) -> Vec<String> {
         let rare = self.rare.iter().filter(|(_, count)| **count == 0).map(|(name, _)| name.clone());
-        let faults = FaultEvent::LABELS.iter().filter(|label| !self.hits.contains_key(**label));
+        let faults = labels().filter(|label| !self.hits.contains_key(*label));
         rare.chain(faults.map(|label| format!("fault: {label}"))).collect()
     }
 
@@ -181,9 +191,9 @@ impl Summary {
             let _ = writeln!(table, "  {name:<26} {count:>8}");
         }
         table.push_str("fault that hit                times\n");
-        for label in FaultEvent::LABELS {
-            let _ =
-                writeln!(table, "  {label:<26} {:>8}", self.hits.get(*label).copied().unwrap_or_default());
+        for label in labels() {
+            let hits = self.hits.get(label).copied().unwrap_or_default();
+            let _ = writeln!(table, "  {label:<26} {hits:>8}");
         }
         table
     }

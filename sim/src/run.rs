@@ -3,6 +3,7 @@
 
 mod faults;
 
+use crate::cluster::run as cluster_run;
 use crate::entropy;
 use crate::history::{Failure, What};
 use crate::oracles::{self, p7_credit, p10_comes_back};
@@ -57,7 +58,12 @@ pub fn run_plan(plan: &Plan, options: Options) -> Outcome {
         entropy::seed(seed);
         planted::plant(options.planted);
         PANIC.with(|panic| *panic.borrow_mut() = Some(None));
-        run(plan, options)
+        match plan.cluster.clone() {
+            Some(cluster) => cluster_run::run(&plan, &cluster, options, || {
+                PANIC.with(|panic| panic.borrow_mut().take().flatten())
+            }),
+            None => run(plan, options),
+        }
     });
     let failed = |detail: &str| Outcome::failed(seed, Failure::new("panic", detail));
     match thread {
@@ -159,7 +165,7 @@ async fn node(world: Rc<World>) -> turmoil::Result {
     let platform = SimPlatform::new(&world);
     let run = Rc::clone(platform.node_run());
     let ready = Rc::clone(&run);
-    let result = multibeam::run(platform, world.plan.node.config(), |_| ready.ready.set(true)).await;
+    let result = multibeam::run(platform, world.plan.node.config(), |_, _| ready.ready.set(true)).await;
     run.ended.set(true);
     if let Err(error) = result
         && !run.may_end.get()

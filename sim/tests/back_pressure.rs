@@ -75,7 +75,7 @@ fn swallowed(plan: Plan) -> u64 {
         let world = Rc::clone(&node);
         async move {
             let config = world.plan.node.config();
-            multibeam::run(SimPlatform::new(&world), config, |_| {}).await?;
+            multibeam::run(SimPlatform::new(&world), config, |_, _| {}).await?;
             Ok(())
         }
     });

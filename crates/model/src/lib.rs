@@ -25,6 +25,7 @@ pub mod core {
     pub use multibeam_proto::planted;
     pub use multibeam_proto::{Class, ClassSet, Overflow, Pattern, Retention, Route};
     pub use multibeam_proto::{Command, Stat, StatKind, Time};
+    pub use multibeam_proto::{NodeId, PartitionId, view};
 }
 
 /// The built-in classes of topics, where each topic keeps `messages`.

@@ -1,5 +1,6 @@
 //! `multibeam serve`, and what runs without a command.
 
+use crate::cluster::Cluster;
 use crate::config::{LISTEN_DEFAULT, NodeConfig, Overrides, SHARDS};
 use crate::os::OsPlatform;
 use crate::{Ready, run};
@@ -54,7 +55,7 @@ pub(super) fn serve(args: ServeArgs) -> Result<(), String> {
         let platform = OsPlatform::open(&config.data_dir).map_err(|error| error.to_string())?;
         platform.handle_signals().map_err(|error| format!("can't catch signals: {error}"))?;
         let (data_dir, shards) = (config.data_dir.clone(), config.shards);
-        let announce = |ready: &Ready| {
+        let announce = |ready: &Ready, _: &Cluster<OsPlatform>| {
             // Who closed our output does not want to read this.
             let _ = std::io::stdout().write_all(announcement(ready, shards, &data_dir).as_bytes());
         };

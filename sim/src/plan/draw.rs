@@ -7,6 +7,7 @@ use super::{
     FaultEvent, HOSTILE_HOST, HostKnobs, HostileKind, HostilePlan, Network, NodeKnobs, OverflowPlan, Plan,
     Workload,
 };
+use crate::cluster::plan::ClusterPlan;
 use crate::random::Random;
 use multibeam_model::Fault;
 
@@ -27,6 +28,9 @@ impl Plan {
         let node = node(&mut Random::new(seed, "node"), clients, slow);
         let hostile = hostile(&mut Random::new(seed, "hostile"));
         let faults = faults(&mut Random::new(seed, "faults"), &workload);
+        // Every second seed is a cluster.
+        let cluster = (seed % 2 == 1).then(|| ClusterPlan::of(seed));
+        let heal_at_ms = cluster.as_ref().map_or(QUIET_MS + FAULTS_MS, |(_, heal_at_ms)| *heal_at_ms);
         Self {
             seed,
             kernel: kernel(&mut Random::new(seed, "kernel")),
@@ -36,7 +40,8 @@ impl Plan {
             workload,
             hostile,
             faults,
-            heal_at_ms: QUIET_MS + FAULTS_MS,
+            heal_at_ms,
+            cluster: cluster.map(|(cluster, _)| cluster),
         }
     }
 

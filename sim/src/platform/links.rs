@@ -13,21 +13,32 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use turmoil::net::{TcpListener, TcpStream};
 
-/// Until when a process is stopped; shared by everything of it that waits.
+/// Whether a process is stopped; shared by everything of it that waits.
 #[derive(Clone, Debug, Default)]
-pub struct Pause(Arc<Mutex<Option<Instant>>>);
+pub struct Pause(Arc<Mutex<Stop>>);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Stop {
+    /// Asked for, from outside of the process' host.
+    span: Option<Duration>,
+    /// By the host's clock.
+    until: Option<Instant>,
+}
 
 impl Pause {
-    /// Stops the process.
-    pub fn until(&self, until: Instant) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
+    /// Stops the process for so long, from when it next does something.
+    pub fn stop(&self, span: Duration) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).span = Some(span);
     }
 
     /// When it goes on, if it is stopped.
     #[must_use]
     pub fn ends(&self) -> Option<Instant> {
-        let until = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        until.filter(|until| *until > Instant::now())
+        let mut stop = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(span) = stop.span.take() {
+            stop.until = Some(Instant::now() + span);
+        }
+        stop.until.filter(|until| *until > Instant::now())
     }
 
     /// Waits while it is stopped.

@@ -1,0 +1,324 @@
+//! Faults of a cluster, as plain data and as they happen.
+
+use super::nodes::Nodes;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::time::Duration;
+use turmoil::Sim;
+
+/// Something bad that happens at a time. Nodes by index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(missing_docs, reason = "which nodes, and for how many milliseconds")]
+pub enum ClusterFault {
+    /// Nothing passes between a node and all others.
+    CutOff { node: usize, for_ms: u64 },
+    /// Nothing passes between two nodes.
+    Partition { a: usize, b: usize, for_ms: u64 },
+    /// Nothing passes from one node to another.
+    OneWay { from: usize, to: usize, for_ms: u64 },
+    /// Everything between two nodes is late.
+    Hold { a: usize, b: usize, for_ms: u64 },
+    /// A process is killed, and started again later.
+    Kill { node: usize, for_ms: u64 },
+    /// A machine loses power: nobody hears of it, and what was not synced may be lost.
+    PowerLoss { node: usize, for_ms: u64 },
+    /// A process is asked to stop, and started again later.
+    Stop { node: usize, for_ms: u64 },
+    /// A machine loses power and its disk.
+    Wipe { node: usize, for_ms: u64 },
+    /// All processes end and begin again.
+    RestartAll { power: bool, for_ms: u64 },
+    /// A process stands still, and goes on as if nothing had been.
+    Pause { node: usize, for_ms: u64 },
+    /// The first so many nodes and the others can't reach each other.
+    Split { first: usize, for_ms: u64 },
+    /// Between two nodes everything takes long.
+    SlowLink { a: usize, b: usize, latency_ms: u64, for_ms: u64 },
+    /// A disk gives errors.
+    DiskFails { node: usize, for_ms: u64 },
+}
+
+impl ClusterFault {
+    /// Its name in reports.
+    #[must_use]
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::CutOff { .. } => "cut off",
+            Self::Partition { .. } => "node partition",
+            Self::OneWay { .. } => "node partition one way",
+            Self::Hold { .. } => "node hold",
+            Self::Kill { .. } => "kill",
+            Self::PowerLoss { .. } => "node power loss",
+            Self::Stop { .. } => "stop",
+            Self::Wipe { .. } => "wipe",
+            Self::RestartAll { .. } => "restart all",
+            Self::Pause { .. } => "pause",
+            Self::Split { .. } => "split",
+            Self::SlowLink { .. } => "slow link",
+            Self::DiskFails { .. } => "disk fails",
+        }
+    }
+
+    /// Labels of all kinds: a sweep must see each of them hit.
+    pub const LABELS: &[&str] = &[
+        "cut off",
+        "node partition",
+        "node partition one way",
+        "node hold",
+        "kill",
+        "node power loss",
+        "stop",
+        "wipe",
+        "restart all",
+        "pause",
+        "split",
+        "slow link",
+        "disk fails",
+    ];
+}
+
+/// Something that ends by itself.
+#[derive(Clone, Debug)]
+enum Undo {
+    Repair(Vec<(usize, usize)>),
+    RepairOneWay(usize, usize),
+    Release(usize, usize),
+    Start(usize),
+    Fast(usize, usize),
+    Disk(usize),
+}
+
+/// The schedule, and what it has done.
+pub(super) struct Schedule {
+    faults: Vec<(u64, ClusterFault)>,
+    next: usize,
+    undo: BTreeMap<(u64, usize), Undo>,
+    numbers: usize,
+    latency_ms_max: u64,
+    /// How many faults hold each pair apart.
+    apart: BTreeMap<(usize, usize), usize>,
+    /// When something last began or ended.
+    pub(super) disturbed_ms: u64,
+}
+
+impl Schedule {
+    pub(super) fn new(nodes: &Nodes) -> Self {
+        Self {
+            faults: nodes.plan.faults.clone(),
+            next: 0,
+            undo: BTreeMap::new(),
+            numbers: 0,
+            latency_ms_max: nodes.network.latency_ms_max,
+            apart: BTreeMap::new(),
+            disturbed_ms: 0,
+        }
+    }
+
+    /// What is due now, ends before beginnings.
+    pub(super) fn due(&mut self, sim: &mut Sim<'_>, nodes: &Nodes, now_ms: u64) {
+        while let Some(entry) = self.undo.first_entry() {
+            if entry.key().0 > now_ms {
+                break;
+            }
+            let undo = entry.remove();
+            self.end(sim, nodes, undo, now_ms);
+        }
+        while let Some((at, fault)) = self.faults.get(self.next).copied() {
+            if at > now_ms {
+                break;
+            }
+            self.next += 1;
+            self.disturbed_ms = now_ms;
+            nodes.tell(now_ms, format!("fault: {fault:?}"));
+            if self.begin(sim, nodes, fault, now_ms) {
+                nodes.hit(fault.label());
+            }
+        }
+    }
+
+    /// Ends everything that goes on.
+    pub(super) fn heal(&mut self, sim: &mut Sim<'_>, nodes: &Nodes, now_ms: u64) {
+        self.disturbed_ms = now_ms;
+        self.next = self.faults.len();
+        for undo in std::mem::take(&mut self.undo).into_values() {
+            self.end(sim, nodes, undo, now_ms);
+        }
+        nodes.tell(now_ms, "healed".to_owned());
+    }
+
+    /// Starts nodes again that ended by themselves.
+    pub(super) fn restart_ended(&mut self, nodes: &Nodes, now_ms: u64) {
+        for node in 0..nodes.all.len() {
+            if nodes.is_up(node) && nodes.has_ended(node) {
+                self.disturbed_ms = now_ms;
+                nodes.set_up(node, false);
+                let away = nodes.take_away_ms(node);
+                self.later(now_ms + away, Undo::Start(node));
+            }
+        }
+    }
+
+    /// The one node that nobody reaches, if nothing else is going on.
+    pub(super) fn alone(&self, nodes: &Nodes) -> Option<usize> {
+        let mut alone = None;
+        for undo in self.undo.values() {
+            let node = match undo {
+                Undo::Start(node) => *node,
+                Undo::Repair(pairs) => {
+                    let (first, _) = *pairs.first()?;
+                    let all = pairs.len() + 1 == nodes.all.len() && pairs.iter().all(|(a, _)| *a == first);
+                    all.then_some(first)?
+                }
+                Undo::RepairOneWay(..) | Undo::Release(..) | Undo::Fast(..) | Undo::Disk(_) => return None,
+            };
+            if alone.replace(node).is_some_and(|other| other != node) {
+                return None;
+            }
+        }
+        alone.filter(|node| !nodes.is_stranger(*node))
+    }
+
+    fn later(&mut self, at_ms: u64, undo: Undo) {
+        self.numbers += 1;
+        self.undo.insert((at_ms, self.numbers), undo);
+    }
+
+    fn begin(&mut self, sim: &mut Sim<'_>, nodes: &Nodes, fault: ClusterFault, now_ms: u64) -> bool {
+        let all = 0..nodes.all.len();
+        match fault {
+            ClusterFault::CutOff { node, for_ms } => {
+                let pairs = all.filter(|other| *other != node).map(|other| (node, other)).collect();
+                self.part(sim, nodes, pairs, now_ms + for_ms);
+                nodes.is_up(node)
+            }
+            ClusterFault::Partition { a, b, for_ms } => {
+                self.part(sim, nodes, vec![(a, b)], now_ms + for_ms);
+                nodes.is_up(a) && nodes.is_up(b)
+            }
+            ClusterFault::Split { first, for_ms } => {
+                let pairs =
+                    all.clone().take(first).flat_map(|a| all.clone().skip(first).map(move |b| (a, b)));
+                self.part(sim, nodes, pairs.collect(), now_ms + for_ms);
+                true
+            }
+            ClusterFault::OneWay { from, to, for_ms } => {
+                if self.apart.get(&pair(from, to)).is_some_and(|count| *count > 0) {
+                    return false;
+                }
+                sim.partition_oneway(nodes.name(from), nodes.name(to));
+                self.later(now_ms + for_ms, Undo::RepairOneWay(from, to));
+                nodes.is_up(from) && nodes.is_up(to)
+            }
+            ClusterFault::Hold { a, b, for_ms } => {
+                if self.apart.get(&pair(a, b)).is_some_and(|count| *count > 0) {
+                    return false;
+                }
+                sim.hold(nodes.name(a), nodes.name(b));
+                self.later(now_ms + for_ms, Undo::Release(a, b));
+                nodes.is_up(a) && nodes.is_up(b)
+            }
+            ClusterFault::Kill { node, for_ms } => self.kill(sim, nodes, node, false, now_ms + for_ms),
+            ClusterFault::PowerLoss { node, for_ms } => self.kill(sim, nodes, node, true, now_ms + for_ms),
+            ClusterFault::Wipe { node, for_ms } => {
+                let hit = self.kill(sim, nodes, node, true, now_ms + for_ms);
+                nodes.wipe(node);
+                hit
+            }
+            ClusterFault::Stop { node, for_ms } => nodes.stop(node, for_ms),
+            ClusterFault::RestartAll { power, for_ms } => {
+                let mut hit = false;
+                for node in all {
+                    hit |= self.kill(sim, nodes, node, power, now_ms + for_ms);
+                }
+                hit
+            }
+            ClusterFault::Pause { node, for_ms } => nodes.pause(node, Duration::from_millis(for_ms)),
+            ClusterFault::SlowLink { a, b, latency_ms, for_ms } => {
+                let latency = Duration::from_millis(latency_ms);
+                sim.set_link_latency(nodes.name(a), nodes.name(b), latency);
+                self.later(now_ms + for_ms, Undo::Fast(a, b));
+                nodes.is_up(a) && nodes.is_up(b)
+            }
+            ClusterFault::DiskFails { node, for_ms } => {
+                nodes.disk(node).fail(300);
+                nodes.may_end(node);
+                self.later(now_ms + for_ms, Undo::Disk(node));
+                nodes.is_up(node)
+            }
+        }
+    }
+
+    fn part(&mut self, sim: &mut Sim<'_>, nodes: &Nodes, pairs: Vec<(usize, usize)>, until_ms: u64) {
+        for &(a, b) in &pairs {
+            let count = self.apart.entry(pair(a, b)).or_default();
+            *count += 1;
+            if *count == 1 {
+                sim.partition(nodes.name(a), nodes.name(b));
+            }
+        }
+        self.later(until_ms, Undo::Repair(pairs));
+    }
+
+    fn kill(&mut self, sim: &mut Sim<'_>, nodes: &Nodes, node: usize, power: bool, until_ms: u64) -> bool {
+        if !nodes.is_up(node) {
+            return false;
+        }
+        let pairs: Vec<_> =
+            (0..nodes.all.len()).filter(|other| *other != node).map(|other| (node, other)).collect();
+        if power {
+            // Nobody hears a word: not even that the connections are gone.
+            for &(a, b) in &pairs {
+                sim.partition(nodes.name(a), nodes.name(b));
+            }
+        }
+        nodes.die(node, power);
+        sim.crash(nodes.name(node));
+        if power {
+            for &(a, b) in &pairs {
+                if self.apart.get(&pair(a, b)).is_none_or(|count| *count == 0) {
+                    sim.repair(nodes.name(a), nodes.name(b));
+                }
+            }
+        }
+        self.later(until_ms, Undo::Start(node));
+        true
+    }
+
+    fn end(&mut self, sim: &mut Sim<'_>, nodes: &Nodes, undo: Undo, now_ms: u64) {
+        self.disturbed_ms = now_ms;
+        match undo {
+            Undo::Repair(pairs) => {
+                for (a, b) in pairs {
+                    let count = self.apart.entry(pair(a, b)).or_default();
+                    *count -= 1;
+                    if *count == 0 {
+                        sim.repair(nodes.name(a), nodes.name(b));
+                    }
+                }
+            }
+            Undo::RepairOneWay(from, to) => {
+                if self.apart.get(&pair(from, to)).is_none_or(|count| *count == 0) {
+                    sim.repair_oneway(nodes.name(from), nodes.name(to));
+                }
+            }
+            Undo::Release(a, b) => sim.release(nodes.name(a), nodes.name(b)),
+            Undo::Start(node) => {
+                nodes.tell(now_ms, format!("{} starts", nodes.name(node)));
+                nodes.set_up(node, true);
+                sim.bounce(nodes.name(node));
+            }
+            Undo::Fast(a, b) => {
+                sim.set_link_latency(
+                    nodes.name(a),
+                    nodes.name(b),
+                    Duration::from_millis(self.latency_ms_max),
+                );
+            }
+            Undo::Disk(node) => nodes.disk(node).fail(0),
+        }
+    }
+}
+
+fn pair(a: usize, b: usize) -> (usize, usize) {
+    (a.min(b), a.max(b))
+}
