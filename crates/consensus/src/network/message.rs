@@ -2,6 +2,7 @@
 //!
 //! openraft trusts what it is given; so whatever it would panic on, or take for a log that can't be, is refused here.
 
+use super::ASK_BYTES_MAX;
 use crate::store::Kept;
 use crate::types::{Entry, LogId, Types, Vote};
 use multibeam_proto::view::{Batch, Undecodable, View};
@@ -75,6 +76,9 @@ impl Question {
     }
 
     pub(crate) fn decode(kind: u16, bytes: &[u8]) -> Result<Self, NoQuestion> {
+        if bytes.len() > ASK_BYTES_MAX {
+            return Err(NoQuestion::Malformed);
+        }
         let question = match kind {
             APPEND => value_of(bytes).map(Self::Append),
             VOTE => value_of(bytes).map(Self::Vote),
