@@ -51,19 +51,22 @@ impl Machine {
         let (view, applied, membership) = (Arc::default(), None, StoredMembership::default());
         let mut machine = Self { store, published, view, applied, membership };
         if let Some(kept) = machine.store.snapshot() {
-            machine.replace(&kept)?;
+            let view = machine.decode(&kept)?;
+            machine.replace(view, kept.meta);
         }
         Ok(machine)
     }
 
-    fn replace(&mut self, kept: &Kept) -> Result<(), StoreError> {
-        let view = View::decode(&kept.view).map_err(|error| self.unreadable(error, "snapshot"))?;
-        debug_assert!(kept.meta.last_log_id >= self.applied, "a snapshot of the past");
+    fn decode(&self, kept: &Kept) -> Result<View, StoreError> {
+        View::decode(&kept.view).map_err(|error| self.unreadable(error, "snapshot"))
+    }
+
+    fn replace(&mut self, view: View, meta: SnapshotMeta) {
+        debug_assert!(meta.last_log_id >= self.applied, "a snapshot of the past");
         self.view = Arc::new(view);
-        self.applied = kept.meta.last_log_id;
-        self.membership = kept.meta.last_membership.clone();
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership;
         self.published.publish(&self.view);
-        Ok(())
     }
 
     fn unreadable(&self, error: Undecodable, what: &'static str) -> StoreError {
@@ -127,8 +130,11 @@ impl RaftStateMachine<Types> for Machine {
         view: Box<Arc<[u8]>>,
     ) -> Result<(), StorageError> {
         let kept = Kept { meta: meta.clone(), view: *view };
-        self.store.put_snapshot(kept.clone()).map_err(|error| failed(&error, ErrorVerb::Write))?;
-        self.replace(&kept).map_err(|error| failed(&error, ErrorVerb::Read))
+        // One that can't be read, of a later build, must not get onto the disk: the node could never start again.
+        let view = self.decode(&kept).map_err(|error| failed(&error, ErrorVerb::Read))?;
+        self.store.put_snapshot(kept).map_err(|error| failed(&error, ErrorVerb::Write))?;
+        self.replace(view, meta.clone());
+        Ok(())
     }
 
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {

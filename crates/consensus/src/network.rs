@@ -10,7 +10,8 @@ use crate::settings::PAYLOAD_ENTRIES_MAX;
 use crate::store::Kept;
 use crate::types::{Snapshot, Types, Vote};
 use message::decode_answer;
-use multibeam_proto::view::BATCH_BYTES_MAX;
+use multibeam_proto::view::{BATCH_BYTES_MAX, DEPARTED_MAX};
+use multibeam_proto::{CLASSES_MAX, MEMBERS_MAX, PARTITIONS_MAX};
 use multibeam_wire::link::StoreId;
 use openraft::error::{Fatal, RPCError, RaftError, ReplicationClosed, StreamingError};
 use openraft::network::{Backoff, RPCOption};
@@ -23,9 +24,18 @@ use std::future::Future;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
-/// Bytes of a question: the most and largest entries that travel together, or a snapshot of a view as large as a
-/// hundred usual ones. A larger one is not sent, and its receiver stays behind.
-pub const ASK_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a question. A snapshot of the largest view there can be fits (a usual one has 35 KB), and so do the
+/// most and largest entries that travel together. A link keeps one such for each node that asks.
+pub const ASK_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of a partition's record with five copies, each of its numbers at its longest.
+const RECORD_BYTES_MAX: usize = 220;
+
+/// Members, those that have gone, and voters: 300 bytes each of the first, 40 of the second.
+const MEMBERS_BYTES_MAX: usize = MEMBERS_MAX * 300 + DEPARTED_MAX * 40 + 4096;
+
+const _: () =
+    assert!(CLASSES_MAX * PARTITIONS_MAX as usize * RECORD_BYTES_MAX + MEMBERS_BYTES_MAX <= ASK_BYTES_MAX);
 
 /// What an entry has beside its batch, at most.
 const ENTRY_OVERHEAD_MAX: usize = 1024;

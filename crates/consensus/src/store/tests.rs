@@ -11,7 +11,9 @@ use openraft::{CommittedLeaderId, EmptyNode, EntryPayload, Membership, RaftLogRe
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 
 /// A disk that can't lose anything.
 #[derive(Clone, Debug, Default)]
@@ -116,6 +118,7 @@ fn an_entry_of_a_later_build_ends_the_node() {
             Question::Append(AppendEntriesRequest { vote, prev_log_id: None, entries, leader_commit });
         // Whether it still answers is chance.
         let _ = consensus.answer(request.kind(), &request.encode()).await;
-        assert_eq!(consensus.failed().await, Undecodable::Version(2).to_string());
+        let failed = timeout(Duration::from_secs(5), consensus.failed()).await;
+        assert_eq!(failed, Ok(Undecodable::Version(2).to_string()));
     });
 }

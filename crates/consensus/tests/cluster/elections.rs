@@ -2,7 +2,7 @@
 
 use crate::cluster::{Cluster, batch, number, run, stores};
 use multibeam_consensus::{ConsensusError, Role};
-use multibeam_wire::link::StoreId;
+use multibeam_wire::link::{StoreId, Voters};
 use std::time::Duration;
 use tokio::time::sleep;
 
@@ -30,6 +30,21 @@ fn one_leads_and_all_have_the_same_view() {
 }
 
 #[test]
+fn a_waiter_is_told_of_leaders_without_any_new_view() {
+    run(async || {
+        let mut cluster = Cluster::of(8, 3).await;
+        let first = cluster.leader().await;
+        cluster.stop(first).await;
+        let second = cluster.leader().await;
+        for leader in [first, second] {
+            let told = |line: &String| line.contains(&format!(" {leader} Status {{ role: Leader"));
+            assert!(cluster.network.traced().iter().any(told), "not of {leader}");
+        }
+        assert_eq!(cluster.told(), 0);
+    });
+}
+
+#[test]
 fn a_batch_proposed_again_makes_no_epoch() {
     run(async || {
         let cluster = Cluster::of(2, 1).await;
@@ -45,9 +60,11 @@ fn one_initializes_and_the_others_come_later() {
     run(async || {
         let mut cluster = Cluster::new(3);
         cluster.start(1).await;
+        assert_eq!(cluster.node(1).status().voters, Voters::default());
         assert!(!cluster.node(1).is_initialized().await);
         cluster.node(1).initialize(&stores(&[1, 2, 3])).await.unwrap();
         assert!(cluster.node(1).is_initialized().await);
+        assert_eq!(cluster.node(1).status().voters.index, 1);
         sleep(Duration::from_secs(2)).await;
         assert_ne!(cluster.node(1).status().role, Role::Leader);
         cluster.start(2).await;

@@ -40,7 +40,7 @@ async fn outages(seed: u64) {
 
 #[test]
 fn no_loss_of_power_undoes_what_was_agreed_on() {
-    for seed in 0..10 {
+    for seed in 0..30 {
         run(async move || outages(seed).await);
     }
 }

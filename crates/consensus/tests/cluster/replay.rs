@@ -17,6 +17,8 @@ async fn life(seed: u64) -> Vec<String> {
             }
             1 => {
                 let one = 1 + cluster.random.below(3);
+                // One pair at most: without any there is no majority.
+                cluster.network.heal();
                 cluster.network.cut(one, one % 3 + 1);
             }
             2 => cluster.network.slow_down(Duration::from_millis(cluster.random.below(30))),

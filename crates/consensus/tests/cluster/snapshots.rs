@@ -37,6 +37,24 @@ fn a_node_that_is_far_behind_gets_a_snapshot() {
     });
 }
 
+/// That something was agreed on is synced with the next entry, so that the last may be missing.
+#[test]
+fn a_node_alone_has_all_but_the_last_of_what_was_agreed_on() {
+    run(async || {
+        let mut cluster = short_log(3).await;
+        for next in 1..=30 {
+            cluster.propose(batch(next)).await;
+        }
+        cluster.converge(30).await;
+        for id in 1..=3 {
+            cluster.stop(id).await;
+        }
+        cluster.start(2).await;
+        let node = cluster.node(2);
+        assert!(number(node) >= 29 && node.status().snapshot < Some(29), "{:?}", node.status());
+    });
+}
+
 #[test]
 fn a_node_begins_again_at_its_snapshot() {
     run(async || {
