@@ -294,7 +294,9 @@ fn joins(input: &StewardInput<'_>, now: Time) -> Vec<Op> {
             && peer.is_linked()
             && input.contact(peer, now) == Contact::Alive
             && joins(peer.node, peer.incarnation, *store)
-            && !peer.leaving;
+            && !peer.leaving
+            // It says so when it dials; who was only dialled is not known to others yet.
+            && !peer.address.is_empty();
         if welcome {
             ops.push(Op::Join {
                 node: peer.node,

@@ -1,5 +1,6 @@
 //! One agent, and what follows from what it is told; the agents of several nodes meet in the tests of `model`.
 
+mod joins;
 mod removals;
 mod voters;
 
