@@ -355,12 +355,16 @@ impl Agent {
         self.look(now);
     }
 
-    /// A view was applied here, or came from a voter. Older ones than the newest are ignored.
+    /// A view was applied here, or came from a voter. Older ones than the newest are ignored. A voter is shown
+    /// each view that it applies, one by one: a promise is over with the view that takes the node out, and if
+    /// that is passed over, a node that has joined again is taken out once more. After a start it is shown
+    /// nothing before it has applied all that was committed when it first heard of a leader: by an older view
+    /// it might grant what it has promised not to.
     pub fn applied(&mut self, view: Arc<View>, now: Time) {
         if view.epoch() <= self.view.epoch() {
             return;
         }
-        self.grantor.applied(&view);
+        self.grantor.applied(&view, now);
         self.view = view;
         self.look(now);
     }

@@ -105,11 +105,102 @@ impl Grantor {
         self.promised.iter().map(|(node, incarnation)| (*node, *incarnation))
     }
 
-    /// Promises that `view` decides are over.
-    pub fn applied(&mut self, view: &View) {
+    /// Promises that `view` decides are over. What was granted is remembered as long as it may be in force: who
+    /// goes and comes back in the same run still has it.
+    pub fn applied(&mut self, view: &View, now: Time) {
         self.promised.retain(|node, incarnation| {
             view.members().get(node).is_some_and(|member| member.incarnation <= *incarnation)
         });
-        self.granted.retain(|node, _| view.members().contains_key(node));
+        let wait = outlasts(self.lease);
+        self.granted.retain(|node, (_, at)| view.members().contains_key(node) || now.since(*at) < wait);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::view::{Batch, Op};
+    use multibeam_wire::link::StoreId;
+
+    const LEASE: Duration = Duration::from_millis(400);
+    const NODE: NodeId = NodeId(1);
+    const RUN: Incarnation = Incarnation(5);
+
+    fn ms(ms: u64) -> Time {
+        Time(ms * 1000)
+    }
+
+    fn view(incarnation: Incarnation) -> View {
+        let mut view = View::default();
+        let (store, address, clients) = (StoreId(1), "a:1".into(), "".into());
+        let join = Op::Join { node: NODE, incarnation, store, address, clients, weight: 1 };
+        view.apply(&Batch { if_epoch: None, ops: vec![join] });
+        view
+    }
+
+    fn grantor(now: Time) -> Grantor {
+        Grantor::new(LEASE, None, now).unwrap()
+    }
+
+    #[test]
+    fn a_promise_counts_when_the_last_grant_has_run_out_by_any_clock() {
+        let mut grantor = grantor(ms(1000));
+        assert_eq!(
+            grantor.promise(NODE, RUN),
+            Some(ms(1440)),
+            "the run before may have granted until it ended"
+        );
+        let mut grantor = Grantor::new(LEASE, None, ms(1000)).unwrap();
+        assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
+        assert_eq!(grantor.promise(NODE, RUN), Some(ms(2440)));
+        assert!(!grantor.grant(NODE, RUN, &view(RUN), ms(2001)), "it was promised");
+        assert_eq!(grantor.promise(NODE, RUN), Some(ms(2440)), "asked again");
+    }
+
+    #[test]
+    fn a_promise_is_for_a_run_and_those_before_and_outlives_the_process() {
+        let mut grantor = grantor(ms(0));
+        grantor.promise(NODE, RUN);
+        let mut grantor = Grantor::new(LEASE, Some(&grantor.promises()), ms(10)).unwrap();
+        assert!(!grantor.grant(NODE, RUN, &view(RUN), ms(20)));
+        assert!(!grantor.grant(NODE, Incarnation(4), &view(Incarnation(4)), ms(20)));
+        assert!(grantor.grant(NODE, Incarnation(6), &view(Incarnation(6)), ms(20)));
+        assert_eq!(Grantor::new(LEASE, Some(&[0xff]), ms(0)).err(), Some(UnreadablePromises));
+    }
+
+    #[test]
+    fn a_promise_is_over_when_its_run_is_no_member() {
+        for over in [View::default(), view(Incarnation(6))] {
+            let mut grantor = grantor(ms(0));
+            grantor.promise(NODE, RUN);
+            grantor.applied(&view(RUN), ms(1));
+            assert_eq!(grantor.undecided().collect::<Vec<_>>(), [(NODE, RUN)]);
+            grantor.applied(&over, ms(2));
+            assert_eq!(grantor.undecided().count(), 0);
+        }
+    }
+
+    /// Others promised, the node was taken out and is back at once, in the same run: it still has this grant.
+    #[test]
+    fn a_grant_is_remembered_when_the_node_goes_and_comes_back() {
+        let mut grantor = grantor(ms(0));
+        assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
+        grantor.applied(&View::default(), ms(2010));
+        grantor.applied(&view(RUN), ms(2020));
+        assert_eq!(grantor.promise(NODE, RUN), Some(ms(2440)));
+        let mut grantor = Grantor::new(LEASE, None, ms(0)).unwrap();
+        assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
+        grantor.applied(&View::default(), ms(2440));
+        assert_eq!(grantor.promise(NODE, RUN), Some(ms(440)), "it has run out, and is forgotten");
+    }
+
+    #[test]
+    fn promises_are_bounded() {
+        let mut grantor = grantor(ms(0));
+        for node in 0..PROMISES_MAX as u64 {
+            assert!(grantor.promise(NodeId(node), RUN).is_some());
+        }
+        assert_eq!(grantor.promise(NodeId(PROMISES_MAX as u64), RUN), None);
+        assert!(grantor.promise(NodeId(0), Incarnation(6)).is_some());
     }
 }

@@ -39,16 +39,21 @@ const ASK_IDLE: Duration = Duration::from_secs(1);
 /// A batch of which everything was refused is not made again before: what is wrong is for people to mend.
 const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 
+/// What ended without an outcome is not tried again before: the consensus may have refused it on the spot, and
+/// would again.
+const UNKNOWN_PAUSE: Duration = Duration::from_millis(100);
+
 /// What is known of the consensus on this node.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ConsensusFacts {
-    /// It leads, and a majority has acknowledged that within an election's time.
+    /// It leads, a majority has acknowledged that within an election's time, and the view holds all that was
+    /// decided in earlier terms.
     pub leads: bool,
     /// Of the leadership.
     pub term: u64,
     /// Who leads, as far as is known.
     pub leader: Option<StoreId>,
-    /// The newest voters in its log.
+    /// The newest voters in its log: told before the append is acknowledged, since leases are counted by them.
     pub voters: Voters,
     /// Whether they are committed.
     pub voters_committed: bool,
@@ -176,7 +181,9 @@ impl Steward {
             leading.busy = false;
             let refused =
                 outcome.filter(|outcome| !outcome.changed).and_then(|outcome| outcome.refused.first());
-            leading.pause_until = refused.map(|_| now + REFUSED_PAUSE);
+            let pause = if refused.is_some() { Some(REFUSED_PAUSE) } else { None };
+            let pause = if outcome.is_none() { Some(UNKNOWN_PAUSE) } else { pause };
+            leading.pause_until = pause.map(|pause| now + pause);
             self.refused = refused.map(|(_, refusal)| *refusal).or(self.refused);
         }
         self.records.look_again();
@@ -287,7 +294,9 @@ fn joins(input: &StewardInput<'_>, now: Time) -> Vec<Op> {
             && peer.is_linked()
             && input.contact(peer, now) == Contact::Alive
             && joins(peer.node, peer.incarnation, *store)
-            && !peer.leaving;
+            && !peer.leaving
+            // It says so when it dials; who was only dialled is not known to others yet.
+            && !peer.address.is_empty();
         if welcome {
             ops.push(Op::Join {
                 node: peer.node,

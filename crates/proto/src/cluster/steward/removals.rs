@@ -39,7 +39,9 @@ impl Removals {
         self.by_node.contains_key(&node)
     }
 
-    /// Who is to be taken out. Whoever has never been heard in this leadership is silent since it began.
+    /// Who is to be taken out. Whoever has never been heard in this leadership is silent since it began. This
+    /// node is never silent, but voters may have promised to let it lead no more before it led the consensus:
+    /// nobody else can decide that, and until then it gets no lease.
     pub(super) fn look(
         &mut self,
         input: &StewardInput<'_>,
@@ -52,12 +54,14 @@ impl Removals {
             .retain(|node, until| members.get(node).is_some_and(|member| member.incarnation <= *until));
         let mut still = BTreeSet::new();
         for (node, member) in members {
-            if *node == input.own.node {
-                continue;
-            }
-            let peer = input.peers.get(&member.store).filter(|peer| peer.incarnation == member.incarnation);
-            let heard = peer.map_or(since, |peer| peer.heard.max(since));
-            let contact = Contact::of(heard, input.config.heartbeat, input.config.silent_after, now);
+            let contact = if *node == input.own.node {
+                Contact::Alive
+            } else {
+                let peer =
+                    input.peers.get(&member.store).filter(|peer| peer.incarnation == member.incarnation);
+                let heard = peer.map_or(since, |peer| peer.heard.max(since));
+                Contact::of(heard, input.config.heartbeat, input.config.silent_after, now)
+            };
             let signed_off = signed_off.contains(&(*node, member.incarnation));
             let undecided = self.undecided.contains_key(node) && contact == Contact::Alive;
             if contact != Contact::Silent && !signed_off && !undecided {

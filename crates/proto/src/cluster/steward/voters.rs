@@ -21,10 +21,15 @@ impl VoterChange {
     /// The next step, if one is needed.
     pub(super) fn look(&mut self, input: &StewardInput<'_>, now: Time) -> Option<Act> {
         let facts = input.facts;
-        if !facts.voters_committed || !facts.voters.before.is_empty() {
+        if !facts.voters_committed {
             return None;
         }
         let voters = facts.voters.present.stores();
+        if !facts.voters.before.is_empty() {
+            // Whoever began it is gone, or waits no longer. Nobody finishes it by himself, and until it is
+            // finished nothing is taken over.
+            return Some(Act::ChangeVoters(voters.to_vec()));
+        }
         self.missed.retain(|(store, _)| voters.contains(store) && !input.is_alive(*store, now));
         for store in voters {
             if !input.is_alive(*store, now) && self.missed.iter().all(|(missed, _)| missed != store) {
@@ -38,11 +43,9 @@ impl VoterChange {
         if let Some(gone) = gone.or(missed.map(|(store, _)| *store)) {
             let others = voters.iter().filter(|store| **store != gone).copied();
             return match candidates.first() {
-                Some(candidate) => promote(input, &[*candidate], others.collect()),
+                Some(candidate) => promote(input, &[*candidate], others.collect(), now),
                 // One that will not come back is better out; one that may is better in.
-                None if input.view.is_lost(gone) && voters.len() > 1 => {
-                    Some(Act::ChangeVoters(others.collect()))
-                }
+                None if input.view.is_lost(gone) && voters.len() > 1 => vote(input, others.collect(), now),
                 None => None,
             };
         }
@@ -51,7 +54,7 @@ impl VoterChange {
         if voters.len() + more > input.config.voters || candidates.len() < more {
             return None;
         }
-        promote(input, &candidates[..more], voters.to_vec())
+        promote(input, &candidates[..more], voters.to_vec(), now)
     }
 }
 
@@ -63,7 +66,7 @@ fn candidates(input: &StewardInput<'_>, now: Time) -> Vec<StoreId> {
 }
 
 /// Lets the candidates vote beside `others`, or first learn.
-fn promote(input: &StewardInput<'_>, candidates: &[StoreId], others: Vec<StoreId>) -> Option<Act> {
+fn promote(input: &StewardInput<'_>, candidates: &[StoreId], others: Vec<StoreId>, now: Time) -> Option<Act> {
     for candidate in candidates {
         match input.facts.matched.get(candidate) {
             None => return Some(Act::AddLearner(*candidate)),
@@ -74,5 +77,11 @@ fn promote(input: &StewardInput<'_>, candidates: &[StoreId], others: Vec<StoreId
     }
     let mut voters = others;
     voters.extend_from_slice(candidates);
-    Some(Act::ChangeVoters(voters))
+    vote(input, voters, now)
+}
+
+/// Lets these vote, if most of them are in touch: without, nothing would ever be decided again.
+fn vote(input: &StewardInput<'_>, voters: Vec<StoreId>, now: Time) -> Option<Act> {
+    let alive = voters.iter().filter(|store| input.is_alive(**store, now)).count();
+    (alive * 2 > voters.len()).then_some(Act::ChangeVoters(voters))
 }
