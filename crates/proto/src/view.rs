@@ -107,10 +107,12 @@ pub struct Record {
 }
 
 /// Who has gone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 struct Departed {
     incarnation: Incarnation,
     store: StoreId,
+    /// Where it was reached: it may still have a vote, without which nothing is decided.
+    address: SmolStr,
     /// When, in epochs.
     at: u64,
 }
@@ -150,6 +152,14 @@ impl View {
     pub fn last_incarnation(&self, node: NodeId) -> Option<Incarnation> {
         let member = self.members.get(&node).map(|member| member.incarnation);
         member.or_else(|| self.departed.get(&node).map(|gone| gone.incarnation))
+    }
+
+    /// Where the node of a disk is reached, or was when it was last a member.
+    #[must_use]
+    pub fn address_of(&self, store: StoreId) -> Option<&str> {
+        let member = self.members.values().find(|member| member.store == store).map(|member| &member.address);
+        let departed = || self.departed.values().find(|gone| gone.store == store).map(|gone| &gone.address);
+        member.or_else(departed).map(SmolStr::as_str)
     }
 
     /// Whether a disk is known not to come back: its node has joined with another, or an operator says so.

@@ -49,6 +49,8 @@ pub(super) async fn resume<P: Platform>(cluster: &Cluster<P>) -> Result<(), Boot
     let first = identity::first_voters(&cluster.inner.store);
     let first = first.map_err(|error| BootstrapError::Failed(error.to_string()))?;
     match first {
+        // They may be others by now.
+        Some(_) if cluster.inner.consensus.is_initialized().await => Ok(()),
         Some(voters) => initialize(cluster, &voters).await,
         None if own.cluster == ClusterId::default() && !cluster.inner.settings.is_configured() => {
             begin(cluster, &[own.store]).await

@@ -84,6 +84,12 @@ impl ClusterSettings {
         self.is_configured().then(|| self.name.clone().or_else(|| self.advertise.clone())).flatten()
     }
 
+    /// Whether the configuration names a node's address.
+    #[must_use]
+    pub fn names(&self, address: &str) -> bool {
+        self.initial_voters.iter().chain(&self.join).any(|named| named == address)
+    }
+
     /// Times and sizes, and the partitions of these classes.
     #[must_use]
     pub fn cluster_config(&self, classes: &ClassSet) -> ClusterConfig {

@@ -77,6 +77,9 @@ impl ClusterFault {
     ];
 }
 
+/// When a stranger has begun a cluster of its own, and looks for this one.
+const STRANGER_MS: u64 = 1_000;
+
 /// Something that ends by itself.
 #[derive(Clone, Debug)]
 enum Undo {
@@ -92,6 +95,8 @@ enum Undo {
 pub(super) struct Schedule {
     faults: Vec<(u64, ClusterFault)>,
     next: usize,
+    /// The stranger, until it has begun its own cluster and is started again.
+    stranger_begins: Option<usize>,
     undo: BTreeMap<(u64, usize), Undo>,
     numbers: usize,
     latency_ms_max: u64,
@@ -107,6 +112,7 @@ impl Schedule {
             faults: nodes.plan.faults.clone(),
             next: 0,
             undo: BTreeMap::new(),
+            stranger_begins: nodes.plan.stranger.then_some(nodes.plan.nodes),
             numbers: 0,
             latency_ms_max: nodes.network.latency_ms_max,
             apart: BTreeMap::new(),
@@ -122,6 +128,11 @@ impl Schedule {
             }
             let undo = entry.remove();
             self.end(sim, nodes, undo, now_ms);
+        }
+        if now_ms >= STRANGER_MS
+            && let Some(stranger) = self.stranger_begins.take()
+        {
+            self.kill(sim, nodes, stranger, false, now_ms + 100);
         }
         while let Some((at, fault)) = self.faults.get(self.next).copied() {
             if at > now_ms {

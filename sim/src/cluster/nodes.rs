@@ -33,6 +33,10 @@ pub struct Node {
     /// What can be seen of its present run.
     pub cluster: RefCell<Option<Cluster<SimPlatform>>>,
     up: Cell<bool>,
+    /// An operator has begun its cluster, and will not do so again.
+    began: Rc<Cell<bool>>,
+    /// The last of its runs that ended and was taken note of.
+    ended: Cell<Option<usize>>,
     away_ms: Cell<u64>,
 }
 
@@ -71,6 +75,8 @@ impl Nodes {
                 world: World::new(own, keep_trace),
                 cluster: RefCell::new(None),
                 up: Cell::new(true),
+                began: Rc::default(),
+                ended: Cell::new(None),
                 away_ms: Cell::new(AWAY_MS),
             }
         };
@@ -106,10 +112,12 @@ impl Nodes {
         let voters = |count: usize| (0..count).map(|voter| self.link_address(voter)).collect();
         if self.is_stranger(node) {
             cluster.initial_voters = vec![self.link_address(node)];
-            cluster.join = voters(plan.first_voters);
+            // Only once it has a cluster of its own: before, it would be welcome.
+            let began = self.all[node].world.node_runs.borrow().len() > 1;
+            cluster.join = if began { voters(plan.first_voters) } else { Vec::new() };
         } else {
             cluster.initial_voters = voters(plan.first_voters);
-            cluster.join = voters(1);
+            cluster.join = voters(plan.nodes);
         }
         let times = &mut cluster.times;
         times.heartbeat = Duration::from_millis(plan.heartbeat_ms);
@@ -138,7 +146,9 @@ impl Nodes {
         }
         let platform = SimPlatform::new(&own.world);
         let run = Rc::clone(platform.node_run());
-        let bootstraps = node == nodes.plan.bootstrap || nodes.is_stranger(node);
+        run.may_end.set(nodes.disk(node).is_failing());
+        let began = Rc::clone(&own.began);
+        let bootstraps = !began.get() && (node == nodes.plan.bootstrap || nodes.is_stranger(node));
         let shared = Rc::clone(&nodes);
         let ready = Rc::clone(&run);
         let started = move |_: &multibeam::Ready, cluster: &Cluster<SimPlatform>| {
@@ -147,10 +157,10 @@ impl Nodes {
             if bootstraps {
                 let cluster = cluster.clone();
                 tokio::task::spawn_local(async move {
-                    while cluster.own().cluster.0 == 0 {
-                        let _ = cluster.bootstrap().await;
+                    while cluster.bootstrap().await.is_err() && cluster.own().cluster.0 == 0 {
                         tokio::time::sleep(BOOTSTRAP_EACH).await;
                     }
+                    began.set(true);
                 });
             }
         };
@@ -175,8 +185,11 @@ impl Nodes {
         self.all[node].up.set(up);
     }
 
+    /// Whether its process has ended by itself. Says so once.
     pub(super) fn has_ended(&self, node: usize) -> bool {
-        self.all[node].world.node_run().is_some_and(|run| run.ended.get())
+        let own = &self.all[node];
+        let ended = own.world.node_run().filter(|run| run.ended.get()).map(|run| run.index);
+        ended.is_some() && own.ended.replace(ended) != ended
     }
 
     pub(super) fn take_away_ms(&self, node: usize) -> u64 {

@@ -252,12 +252,44 @@ impl Oracles {
             Some(missing) => {
                 self.steady_since_ms = None;
                 if now_ms - healed_ms > BACK_WITHIN_MS {
-                    self.nodes.fail("P10", format!("{BACK_WITHIN_MS} ms after the last fault: {missing}"));
+                    let all = self.sketch();
+                    self.nodes
+                        .fail("P10", format!("{BACK_WITHIN_MS} ms after the last fault: {missing}; {all}"));
                 }
                 self.missing = missing;
                 false
             }
         }
+    }
+
+    /// How each node is doing, shortly.
+    fn sketch(&self) -> String {
+        let nodes = (0..self.nodes.plan.nodes).map(|node| {
+            let name = self.nodes.name(node);
+            let Some(cluster) = self.nodes.all[node].cluster.borrow().clone() else {
+                return format!("{name}: down");
+            };
+            let status = cluster.status();
+            let links: Vec<String> = status
+                .links
+                .iter()
+                .map(|link| {
+                    let arrows = (if link.dialled { ">" } else { "" }, if link.accepted { "<" } else { "" });
+                    format!("{}{}{} {}", arrows.0, arrows.1, link.address, link.contact)
+                })
+                .collect();
+            format!(
+                "{name}: {} of term {}, epoch {}, lease {} ms, links [{}], troubles {:?}, refused {:?}",
+                status.role,
+                status.term,
+                status.epoch,
+                status.lease_ms,
+                links.join(", "),
+                status.troubles,
+                status.refused
+            )
+        });
+        nodes.collect::<Vec<_>>().join("; ")
     }
 
     /// What is not as it should be.

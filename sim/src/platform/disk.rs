@@ -105,6 +105,12 @@ impl SimDisk {
         self.state().fails_permille = permille;
     }
 
+    /// Whether calls may fail.
+    #[must_use]
+    pub fn is_failing(&self) -> bool {
+        self.state().fails_permille > 0
+    }
+
     /// Calls that failed so far.
     #[must_use]
     pub fn failures(&self) -> u64 {

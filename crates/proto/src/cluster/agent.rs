@@ -76,6 +76,7 @@ pub struct PeerState {
     /// Time from the last heartbeat to its answer.
     pub round_trip: Option<Duration>,
     state_sent: Option<(Epoch, Time)>,
+    behind_since: Option<Time>,
 }
 
 impl PeerState {
@@ -209,8 +210,8 @@ impl Agent {
     /// Whether a peer may be talked to. With [`Greeting::Adopt`], the cluster is made durable and then
     /// [`Agent::adopted`].
     #[must_use]
-    pub fn greet(&self, peer: &Identity) -> Greeting {
-        greet(&self.identity(), peer, &self.view)
+    pub fn greet(&self, peer: &Identity, invited: bool) -> Greeting {
+        greet(&self.identity(), peer, invited, &self.view)
     }
 
     /// This node is of that cluster from here on; it is durable.
@@ -239,6 +240,7 @@ impl Agent {
                 epoch: peer.epoch,
                 round_trip: None,
                 state_sent: None,
+                behind_since: None,
             };
             self.make_room(now);
             self.peers.insert(peer.store, fresh);
@@ -321,7 +323,14 @@ impl Agent {
         peer.epoch = peer.epoch.max(heartbeat.epoch);
         lease.incarnation = peer.incarnation;
         lease.granted = votes && self.grantor.grant(peer.node, peer.incarnation, &self.view, now);
-        let behind = heartbeat.epoch < epoch && votes && !self.facts.voters.contains(from);
+        if heartbeat.epoch >= epoch {
+            peer.behind_since = None;
+        }
+        // A voter has it by the consensus, unless that does not reach it: it may not know where the leader is.
+        let behind = heartbeat.epoch < epoch && votes && {
+            let since = *peer.behind_since.get_or_insert(now);
+            !self.facts.voters.contains(from) || now.since(since) >= STATE_AGAIN
+        };
         let sent = peer.state_sent.is_some_and(|(sent, at)| sent == epoch && now.since(at) < STATE_AGAIN);
         if behind && !sent {
             peer.state_sent = Some((epoch, now));

@@ -30,6 +30,11 @@ pub enum RefusedPeer {
     /// This node dialled itself.
     #[error("it is this node itself")]
     Itself,
+    /// This node is of no cluster, and its configuration does not name the peer.
+    #[error(
+        "it is of no cluster yet and joins only those that its configuration names: list the peer's address in initial_voters or join there"
+    )]
+    Uninvited,
     /// Two disks under one name.
     #[error("it has the name of this node ({:016x}) with another disk: give each node its own name", .0.0)]
     SameName(NodeId),
@@ -43,9 +48,10 @@ pub enum RefusedPeer {
     StaleIncarnation(NodeId),
 }
 
-/// What a node makes of a peer's handshake.
+/// What a node makes of a peer's handshake. `invited`: the configuration names the peer's address; a node
+/// without a cluster would otherwise become one of whoever comes first.
 #[must_use]
-pub fn greet(own: &Identity, peer: &Identity, view: &View) -> Greeting {
+pub fn greet(own: &Identity, peer: &Identity, invited: bool, view: &View) -> Greeting {
     if (peer.node, peer.store) == (own.node, own.store) {
         return Greeting::Refused(RefusedPeer::Itself);
     }
@@ -66,6 +72,9 @@ pub fn greet(own: &Identity, peer: &Identity, view: &View) -> Greeting {
     }
     if view.last_incarnation(peer.node).is_some_and(|known| peer.incarnation < known) {
         return Greeting::Refused(RefusedPeer::StaleIncarnation(peer.node));
+    }
+    if own.cluster == virgin && peer.cluster != virgin && !invited && !planted::on(Bug::ClustersJoined) {
+        return Greeting::Refused(RefusedPeer::Uninvited);
     }
     if own.cluster == virgin && peer.cluster != virgin {
         Greeting::Adopt(peer.cluster)

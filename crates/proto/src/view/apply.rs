@@ -275,7 +275,8 @@ impl View {
 
     fn remove(&mut self, node: NodeId, incarnation: Incarnation) -> Result<bool, Refusal> {
         let member = self.members.get(&node).filter(|member| member.incarnation == incarnation);
-        let store = member.ok_or(Refusal::NoSuchMember(node))?.store;
+        let member = member.ok_or(Refusal::NoSuchMember(node))?;
+        let (store, address) = (member.store, member.address.clone());
         self.members.remove(&node);
         if self.departed.len() >= DEPARTED_MAX
             && let Some((oldest, _)) = self.departed.iter().min_by_key(|(_, departed)| departed.at)
@@ -283,7 +284,7 @@ impl View {
             let oldest = *oldest;
             self.departed.remove(&oldest);
         }
-        self.departed.insert(node, Departed { incarnation, store, at: self.epoch });
+        self.departed.insert(node, Departed { incarnation, store, address, at: self.epoch });
         self.strip(node, |_, _| true);
         Ok(true)
     }

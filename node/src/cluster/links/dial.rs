@@ -64,6 +64,10 @@ fn wanted<P: Platform>(cluster: &Cluster<P>) -> BTreeSet<String> {
         settings.initial_voters.iter().chain(&settings.join).cloned().collect();
     let members = agent.view().members().iter().filter(|(node, _)| **node != own.node);
     wanted.extend(members.map(|(_, member)| member.address.to_string()));
+    // Without a vote that is missing nothing may be decided, whether its node is a member or not.
+    let voters = agent.voters();
+    let voters = voters.all().filter(|store| *store != own.store);
+    wanted.extend(voters.filter_map(|store| agent.view().address_of(store).map(str::to_owned)));
     wanted.extend(agent.peers(cluster.now()).filter_map(|status| {
         let linked = status.peer.is_linked() && !status.peer.address.is_empty();
         linked.then(|| status.peer.address.to_string())
@@ -142,7 +146,8 @@ impl<P: Platform> Dial<P> {
         mut stream: S,
     ) -> Result<Ended, HandshakeError> {
         let cluster = &self.cluster;
-        let mut established = self.in_time(handshake::dial(cluster, &mut stream, self.purpose)).await??;
+        let mut established =
+            self.in_time(handshake::dial(cluster, &mut stream, self.purpose, &self.address)).await??;
         if self.purpose == LinkPurpose::Control {
             self.dialled.peer.set(Some(established.peer));
             *self.dialled.trouble.borrow_mut() = None;

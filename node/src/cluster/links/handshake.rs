@@ -47,6 +47,7 @@ pub(super) async fn dial<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
     cluster: &Cluster<P>,
     stream: &mut S,
     purpose: LinkPurpose,
+    address: &str,
 ) -> Result<Established, HandshakeError> {
     let (identity, own) = {
         let agent = cluster.inner.agent.borrow();
@@ -62,7 +63,7 @@ pub(super) async fn dial<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
     send(stream, &LinkPayload::Hello(hello)).await?;
     let mut input = Vec::new();
     let said = read(stream, LinkDirection::ToDialler, &mut input).await?;
-    greet(cluster, &said.identity)?;
+    greet(cluster, &said.identity, cluster.inner.settings.names(address))?;
     Ok(Established {
         peer: said.identity,
         purpose,
@@ -82,7 +83,8 @@ pub(super) async fn accept<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
     let mut input = Vec::new();
     let said = read(stream, LinkDirection::ToAcceptor, &mut input).await?;
     let Some((purpose, address, clients, weight)) = said.hello else { return Err(HandshakeError::NoLink) };
-    if let Err(error) = greet(cluster, &said.identity) {
+    let invited = cluster.inner.settings.names(&address);
+    if let Err(error) = greet(cluster, &said.identity, invited) {
         let detail = error.to_string();
         let bye = Bye { code: code_of(&error) as u16, detail: cut(&detail) };
         // It may be gone already.
@@ -96,8 +98,8 @@ pub(super) async fn accept<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
 }
 
 /// Whether the peer may be talked to; becomes one of its cluster, if this node is of none.
-fn greet<P: Platform>(cluster: &Cluster<P>, peer: &Identity) -> Result<(), HandshakeError> {
-    let greeting = cluster.inner.agent.borrow().greet(peer);
+fn greet<P: Platform>(cluster: &Cluster<P>, peer: &Identity, invited: bool) -> Result<(), HandshakeError> {
+    let greeting = cluster.inner.agent.borrow().greet(peer, invited);
     match greeting {
         Greeting::Accepted => {}
         Greeting::Adopt(adopted) => adopt(cluster, adopted)?,
@@ -123,6 +125,7 @@ fn code_of(error: &HandshakeError) -> CloseCode {
         HandshakeError::Unwanted(
             RefusedPeer::OtherCluster { .. }
             | RefusedPeer::Itself
+            | RefusedPeer::Uninvited
             | RefusedPeer::SameName(_)
             | RefusedPeer::SameStore,
         )
