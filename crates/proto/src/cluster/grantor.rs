@@ -161,6 +161,7 @@ mod tests {
     fn a_promise_is_for_a_run_and_those_before_and_outlives_the_process() {
         let mut grantor = grantor(ms(0));
         grantor.promise(NODE, RUN);
+        grantor.promise(NODE, Incarnation(3));
         let mut grantor = Grantor::new(LEASE, Some(&grantor.promises()), ms(10)).unwrap();
         assert!(!grantor.grant(NODE, RUN, &view(RUN), ms(20)));
         assert!(!grantor.grant(NODE, Incarnation(4), &view(Incarnation(4)), ms(20)));

@@ -119,3 +119,111 @@ impl LeaseHolder {
         newest.map(|grant| grant.voters).max_by_key(|voters| voters.index)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use multibeam_wire::link::Incarnation;
+
+    const LEASE: Duration = Duration::from_millis(400);
+    const EPOCH: Epoch = Epoch(7);
+
+    fn ms(ms: u64) -> Time {
+        Time(ms * 1000)
+    }
+
+    fn voters(index: u64, present: &[u64], before: &[u64]) -> Voters {
+        let set = |stores: &[u64]| VoterSet::new(stores.iter().map(|store| StoreId(*store))).unwrap();
+        Voters { index, present: set(present), before: set(before) }
+    }
+
+    /// Asks a voter at `asked`, which grants 5 ms later.
+    fn grant(holder: &mut LeaseHolder, voter: u64, voters: Voters, asked: u64, epoch: Epoch) {
+        holder.asked(StoreId(voter), asked, ms(asked));
+        let lease = Lease { number: asked, granted: true, incarnation: Incarnation(1), voters, epoch };
+        let trip = holder.answered(StoreId(voter), &lease, ms(asked + 5));
+        assert_eq!(trip, Some(Duration::from_millis(5)));
+    }
+
+    #[test]
+    fn a_lease_runs_from_the_request_until_the_majority_is_lost() {
+        let mut holder = LeaseHolder::new(LEASE);
+        let three = voters(1, &[1, 2, 3], &[]);
+        grant(&mut holder, 1, three, 100, EPOCH);
+        assert_eq!(holder.until(EPOCH, ms(105)), None, "one of three");
+        grant(&mut holder, 2, three, 130, EPOCH);
+        assert_eq!(holder.until(EPOCH, ms(135)), Some(ms(500)), "the earlier of two");
+        grant(&mut holder, 3, three, 160, EPOCH);
+        assert_eq!(holder.until(EPOCH, ms(165)), Some(ms(530)), "the second of three");
+        grant(&mut holder, 1, three, 200, EPOCH);
+        assert_eq!(holder.until(EPOCH, ms(205)), Some(ms(560)));
+        assert_eq!(holder.until(EPOCH, ms(559)), Some(ms(560)));
+        assert_eq!(holder.until(EPOCH, ms(560)), None);
+    }
+
+    #[test]
+    fn an_even_number_needs_more_than_half() {
+        let mut holder = LeaseHolder::new(LEASE);
+        for (voter, expected) in [(1, None), (2, None), (3, Some(ms(410))), (4, Some(ms(420)))] {
+            grant(&mut holder, voter, voters(1, &[1, 2, 3, 4], &[]), voter * 10, EPOCH);
+            assert_eq!(holder.until(EPOCH, ms(50)), expected, "{voter} of 4");
+        }
+    }
+
+    #[test]
+    fn while_voters_change_both_majorities_count() {
+        let mut holder = LeaseHolder::new(LEASE);
+        let old = voters(1, &[1, 2, 3], &[]);
+        grant(&mut holder, 1, old, 100, EPOCH);
+        grant(&mut holder, 2, old, 120, EPOCH);
+        assert_eq!(holder.until(EPOCH, ms(130)), Some(ms(500)));
+        // One that knows of the change is enough.
+        let joint = voters(2, &[3, 4, 5], &[1, 2, 3]);
+        grant(&mut holder, 3, joint, 140, EPOCH);
+        assert_eq!(holder.until(EPOCH, ms(145)), None, "one of the new three");
+        grant(&mut holder, 4, joint, 160, EPOCH);
+        assert_eq!(
+            holder.until(EPOCH, ms(165)),
+            Some(ms(520)),
+            "the second of the old, the second of the new"
+        );
+        grant(&mut holder, 5, voters(3, &[3, 4, 5], &[]), 180, EPOCH);
+        assert_eq!(holder.until(EPOCH, ms(185)), Some(ms(560)), "the second of the new");
+        assert_eq!(holder.voters().map(|voters| voters.index), Some(3));
+    }
+
+    #[test]
+    fn a_grant_counts_once_the_view_of_its_voter_is_here() {
+        let mut holder = LeaseHolder::new(LEASE);
+        let one = voters(1, &[1], &[]);
+        grant(&mut holder, 1, one, 100, Epoch(7));
+        grant(&mut holder, 1, one, 200, Epoch(8));
+        assert_eq!(holder.until(Epoch(6), ms(210)), None);
+        assert_eq!(holder.until(Epoch(7), ms(210)), Some(ms(500)));
+        assert_eq!(holder.until(Epoch(8), ms(210)), Some(ms(600)));
+    }
+
+    #[test]
+    fn answers_that_nobody_waits_for_count_nothing() {
+        let mut holder = LeaseHolder::new(LEASE);
+        let one = voters(1, &[1], &[]);
+        let answer = |holder: &mut LeaseHolder, number, granted| {
+            let lease = Lease { number, granted, incarnation: Incarnation(1), voters: one, epoch: EPOCH };
+            holder.answered(StoreId(1), &lease, ms(100)).is_some()
+        };
+        assert!(!answer(&mut holder, 1, true), "nobody asked");
+        holder.asked(StoreId(1), 1, ms(10));
+        holder.forget_requests(StoreId(1));
+        assert!(!answer(&mut holder, 1, true), "of a connection that is gone");
+        for number in 2..=12 {
+            holder.asked(StoreId(1), number, ms(number * 10));
+        }
+        assert!(!answer(&mut holder, 4, true), "too long ago");
+        assert!(answer(&mut holder, 6, false));
+        assert_eq!(holder.until(EPOCH, ms(100)), None, "it was refused");
+        assert!(!answer(&mut holder, 5, true), "a later one was answered");
+        assert!(answer(&mut holder, 8, true));
+        holder.forget_requests(StoreId(1));
+        assert_eq!(holder.until(EPOCH, ms(100)), Some(ms(480)), "what was granted stays");
+    }
+}

@@ -252,7 +252,10 @@ impl View {
         }
         let before = self.members.get(&node).map(|before| before.store);
         let before = before.or(self.departed.get(&node).map(|gone| gone.store));
-        if let Some(before) = before.filter(|before| *before != store) {
+        // Unless it has been taken over under another name.
+        let held = |before: &StoreId| self.members.values().any(|member| member.store == *before);
+        let held_by_other = before.is_some_and(|before| known.is_none() && held(&before));
+        if let Some(before) = before.filter(|before| *before != store && !held_by_other) {
             self.lose(before);
         }
         self.lost.retain(|lost| *lost != store);

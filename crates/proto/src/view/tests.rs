@@ -182,6 +182,16 @@ fn a_disk_is_lost_when_its_node_joins_with_another_or_an_operator_says_so() {
     assert!(view.is_lost(StoreId(98 + 2 * LOST_MAX as u64)));
 }
 
+/// A node is given another name, and its old name to another disk: its own is with the cluster as before.
+#[test]
+fn a_disk_that_is_here_under_another_name_is_not_lost() {
+    let mut view = three(Durability::Memory);
+    assert_eq!(one(&mut view, remove(1, 1)), None);
+    assert_eq!(one(&mut view, join(9, 1, 11)), None);
+    assert_eq!(one(&mut view, join(1, 2, 21)), None);
+    assert!(!view.is_lost(StoreId(11)));
+}
+
 /// Only so many of those who have gone are remembered.
 #[test]
 fn the_departed_are_bounded() {
