@@ -14,6 +14,7 @@ pub mod config;
 pub mod epoll;
 pub mod event_loop;
 pub mod kernel;
+pub mod link_tls;
 pub mod metrics;
 pub mod os;
 pub mod platform;
