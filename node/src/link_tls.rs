@@ -10,19 +10,21 @@
 
 pub mod authority;
 mod error;
+mod judge;
 mod material;
 
 pub use error::{HandshakeFailure, LinkTlsError, Piece};
 
+use judge::Judge;
 use material::Material;
 use multibeam_proto::MEMBERS_MAX;
 use rustls::client::Resumption;
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::ServerName;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, CommonState, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, CommonState, ServerConfig};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -56,6 +58,7 @@ pub struct LinkTlsFiles {
 pub struct LinkTls {
     connector: TlsConnector,
     acceptor: TlsAcceptor,
+    judge: Arc<Judge>,
 }
 
 impl LinkTls {
@@ -83,10 +86,12 @@ impl LinkTls {
     ) -> Result<Self, LinkTlsError> {
         let provider = Arc::new(ring::default_provider());
         let material = Material::from_pem(ca, certificate, key)?;
-        material.check(&provider, clock.as_ref())?;
+        let judge = Judge::new(Arc::clone(&provider), Arc::clone(&material.roots), Arc::clone(&clock));
+        let judge = Arc::new(judge.map_err(LinkTlsError::ours)?);
+        material.check(&judge)?;
         let client = client_config(&provider, &material, &clock)?;
-        let server = server_config(&provider, &material, &clock)?;
-        Ok(Self { connector: Arc::new(client).into(), acceptor: Arc::new(server).into() })
+        let server = server_config(&provider, &material, &clock, &judge)?;
+        Ok(Self { connector: Arc::new(client).into(), acceptor: Arc::new(server).into(), judge })
     }
 
     /// Does the dialling half of a handshake. `host` is that of the HOST:PORT that was dialled, a name or an IP
@@ -103,9 +108,12 @@ impl LinkTls {
     {
         let name = server_name(host).ok_or_else(|| LinkTlsError::Host(host.to_owned()))?;
         let refused = |failure| LinkTlsError::Handshake { peer: format!("the node at {host}"), failure };
-        let dialled = self.connector.connect(name, stream).await;
+        let dialled = self.connector.connect(name.clone(), stream).await;
         let stream = dialled.map_err(|error| refused(HandshakeFailure::of(error)))?;
-        speaks_links(stream.get_ref().1).map_err(refused)?;
+        let connection = stream.get_ref().1;
+        let judged = self.judge.resumed_server(connection, &name);
+        judged.map_err(|error| refused(HandshakeFailure::of_tls(&error)))?;
+        speaks_links(connection).map_err(refused)?;
         Ok(stream.into())
     }
 
@@ -124,7 +132,10 @@ impl LinkTls {
         let refused = |failure| LinkTlsError::Handshake { peer: "the node that dialled".to_owned(), failure };
         let accepted = self.acceptor.accept(stream).await;
         let stream = accepted.map_err(|error| refused(HandshakeFailure::of(error)))?;
-        speaks_links(stream.get_ref().1).map_err(refused)?;
+        let connection = stream.get_ref().1;
+        let judged = self.judge.resumed_client(connection);
+        judged.map_err(|error| refused(HandshakeFailure::of_tls(&error)))?;
+        speaks_links(connection).map_err(refused)?;
         Ok(stream.into())
     }
 }
@@ -163,15 +174,12 @@ fn server_config(
     provider: &Arc<CryptoProvider>,
     material: &Material,
     clock: &Arc<dyn TimeProvider>,
+    judge: &Judge,
 ) -> Result<ServerConfig, LinkTlsError> {
-    let roots: Arc<RootCertStore> = Arc::clone(&material.roots);
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(provider))
-        .build()
-        .map_err(LinkTlsError::ours)?;
     let mut config = ServerConfig::builder_with_details(Arc::clone(provider), Arc::clone(clock))
         .with_protocol_versions(&[&TLS13])
         .map_err(LinkTlsError::ours)?
-        .with_client_cert_verifier(verifier)
+        .with_client_cert_verifier(judge.of_clients())
         .with_single_cert(material.chain.clone(), material.key.clone_key())
         .map_err(material::key_refused)?;
     config.alpn_protocols = vec![LINK_ALPN.to_vec()];

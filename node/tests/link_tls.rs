@@ -262,6 +262,30 @@ async fn the_given_clock_says_whether_a_certificate_is_valid() {
     assert!(dialled.is_ok() && accepted.is_ok());
 }
 
+#[tokio::test]
+async fn a_certificate_that_has_ended_is_not_resumed() {
+    let cluster = Cluster::new();
+    for late_end in ["dialler", "acceptor"] {
+        let (a, b) = (cluster.node(&["node-a"]), cluster.node(&["node-b"]));
+        // Tickets live for hours, and the certificates for a minute more.
+        for clock in [&a.clock, &b.clock] {
+            clock.set(NOW + YEAR - 60);
+        }
+        let (dialled, accepted) = handshake(&a.tls, "node-b", &b.tls).await;
+        talk(&mut dialled.unwrap(), &mut accepted.unwrap()).await;
+        let late = if late_end == "dialler" { &a.clock } else { &b.clock };
+        late.set(NOW + YEAR + 60);
+        let (dialled, accepted) = handshake(&a.tls, "node-b", &b.tls).await;
+        let (refusing, other) = if late_end == "dialler" { (dialled, accepted) } else { (accepted, dialled) };
+        told!(refusing, HandshakeFailure::Expired(_));
+        // In a full handshake the other end would have been told of the dates.
+        match other {
+            Ok(other) => assert_eq!(other.get_ref().1.handshake_kind(), Some(HandshakeKind::Resumed)),
+            Err(error) => assert!(matches!(failure(error), HandshakeFailure::Closed)),
+        }
+    }
+}
+
 /// A record of a handshake that holds one message, with the old version in all places.
 fn old_handshake(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();

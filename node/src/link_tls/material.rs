@@ -1,13 +1,10 @@
 //! The three pieces that a node has for TLS, read from PEM and judged before anybody is dialled: what peers
 //! would refuse is refused here, where the operator is looking.
 
+use super::judge::Judge;
 use super::{HandshakeFailure, LinkTlsError, Piece};
-use rustls::client::verify_server_cert_signed_by_trust_anchor;
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::time_provider::TimeProvider;
 use rustls::{Error, RootCertStore};
 use std::fs::File;
 use std::io::{self, Read};
@@ -52,26 +49,9 @@ impl Material {
     }
 
     /// Judges the node's certificate as those do whom it dials, and as those that dial it.
-    pub(super) fn check(
-        &self,
-        provider: &Arc<CryptoProvider>,
-        clock: &dyn TimeProvider,
-    ) -> Result<(), LinkTlsError> {
-        let now = clock.current_time().ok_or(LinkTlsError::Ours(Error::FailedToGetCurrentTime))?;
-        let [own, between @ ..] = self.chain.as_slice() else {
-            return Err(unusable(Piece::Certificate, NO_CERTIFICATE));
-        };
-        let algorithms = provider.signature_verification_algorithms.all;
-        let as_server = ParsedCertificate::try_from(own).and_then(|own| {
-            verify_server_cert_signed_by_trust_anchor(&own, &self.roots, between, now, algorithms)
-        });
-        let as_client = || {
-            WebPkiClientVerifier::builder_with_provider(Arc::clone(&self.roots), Arc::clone(provider))
-                .build()
-                .map_err(|error| Error::General(error.to_string()))?
-                .verify_client_cert(own, between, now)
-        };
-        as_server.and_then(|()| as_client().map(drop)).map_err(|error| {
+    pub(super) fn check(&self, judge: &Judge) -> Result<(), LinkTlsError> {
+        let judged = judge.server(&self.chain).and_then(|()| judge.client(&self.chain));
+        judged.map_err(|error| {
             let failure = HandshakeFailure::of_tls(&error);
             let why = if let HandshakeFailure::OtherCa = failure {
                 "is not of the CA that [cluster.tls] ca names, so peers would refuse it; name files of one cluster"
