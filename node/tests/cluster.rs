@@ -95,11 +95,17 @@ fn certificates_made_with_one_command_link_nodes() {
 
 #[test]
 fn what_was_made_is_told_in_json() {
-    let out = scratch("init-ca-json").canonicalize().unwrap();
+    let dir = scratch("init-ca-json").canonicalize().unwrap();
+    let out = dir.join("certs");
     let path = |name: &str| out.join(name).to_str().unwrap().to_owned();
     for made in [true, false] {
         let node = if made { "n1" } else { "n2" };
-        let told = init_ca(&out, &["--node", &format!("{node},10.0.0.1"), "--days", "1", "--json"]).good();
+        let hosts = format!("{node},10.0.0.1");
+        let args = ["cluster", "init-ca", "--out", "certs", "--node", &hosts, "--days", "1", "--json"];
+        let mut command = multibeam(&args);
+        // A configuration needs paths that are right from anywhere.
+        command.current_dir(&dir);
+        let told = output(command).good();
         let [ca, line] = <[_; 2]>::try_from(told.json()).unwrap();
         let until = ca["valid_until"].clone();
         assert_eq!(until.is_string(), made);
@@ -111,7 +117,7 @@ fn what_was_made_is_told_in_json() {
         let expected = json!({ "node": node, "hosts": [node, "10.0.0.1"], "ca": path("ca.pem"), "certificate": certificate, "key": key, "valid_until": until });
         assert_eq!(line, expected);
     }
-    std::fs::remove_dir_all(&out).unwrap();
+    std::fs::remove_dir_all(&dir).unwrap();
 }
 
 #[test]

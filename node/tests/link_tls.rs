@@ -421,6 +421,31 @@ fn pieces_that_do_not_fit_are_refused_before_anybody_is_dialled() {
     }
 }
 
+/// A node dials and is dialled.
+#[test]
+fn a_certificate_for_one_direction_is_refused() {
+    use rcgen::{CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, PKCS_ED25519};
+    let new_key = || KeyPair::generate_for(&PKCS_ED25519).unwrap();
+    let (ca_key, key) = (new_key(), new_key());
+    let mut params = CertificateParams::default();
+    params.is_ca = IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    let ca = params.self_signed(&ca_key).unwrap().pem();
+    let issuer = Issuer::new(params, ca_key);
+    let loaded = |uses: &[ExtendedKeyUsagePurpose]| {
+        let mut params = CertificateParams::new(["node-a".to_owned()]).unwrap();
+        params.extended_key_usages = uses.to_vec();
+        let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+        let (ca, certificate, key) = (ca.as_bytes(), certificate.as_bytes(), key.serialize_pem());
+        LinkTls::from_pem(ca, certificate, key.as_bytes(), HandClock::at(NOW))
+    };
+    let both = [ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    loaded(&both).unwrap();
+    for one in &both {
+        let text = loaded(std::slice::from_ref(one)).unwrap_err().to_string();
+        assert!(text.contains("needs the extended key usages serverAuth and clientAuth"), "{text}");
+    }
+}
+
 #[test]
 fn errors_name_the_file() {
     let dir = std::env::temp_dir().join(format!("multibeam-link-tls-{}", std::process::id()));

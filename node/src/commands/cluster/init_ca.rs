@@ -348,4 +348,33 @@ mod tests {
             assert_eq!(hosts(text).is_ok(), good, "{text:?}");
         }
     }
+
+    #[test]
+    fn if_one_file_can_not_be_written_none_is() {
+        let out = std::env::temp_dir().join(format!("multibeam-init-ca-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&out);
+        std::fs::create_dir_all(&out).unwrap();
+        let node = |name: &str| {
+            (
+                Hosts(vec![name.to_owned()]),
+                Issued { certificate: "fresh".to_owned(), key: "fresh".to_owned() },
+            )
+        };
+        let nodes = vec![node("node-1"), node("node-2")];
+        let made = Made {
+            ca: String::new(),
+            ca_key: Some(String::new()),
+            ca_until: String::new(),
+            nodes,
+            until: String::new(),
+        };
+        // Somebody was faster.
+        let theirs = out.join("node-2.pem");
+        std::fs::write(&theirs, "theirs").unwrap();
+        let error = write(&out, &made).unwrap_err();
+        assert!(error.contains(theirs.to_str().unwrap()) && error.contains("exists"), "{error}");
+        assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
+        assert_eq!(std::fs::read_dir(&out).unwrap().count(), 1);
+        std::fs::remove_dir_all(&out).unwrap();
+    }
 }
