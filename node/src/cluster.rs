@@ -61,6 +61,8 @@ struct Inner<P: Platform> {
     /// For the shards; there are none before they have started.
     control: RefCell<Option<Control>>,
     links: RefCell<Links>,
+    /// The last term that it led the consensus in, and the last entry of its log when it came to.
+    led: Cell<(u64, Option<u64>)>,
     /// Why the node can't go on.
     failure: RefCell<Option<String>>,
     failed: Notify,
@@ -157,6 +159,7 @@ impl<P: Platform> Cluster<P> {
             lease,
             control: RefCell::new(None),
             links: RefCell::default(),
+            led: Cell::default(),
             failure: RefCell::default(),
             failed: Notify::new(),
             progress: Notify::new(),

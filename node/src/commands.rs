@@ -3,6 +3,7 @@
 
 mod bench;
 mod classes;
+mod cluster;
 mod follow;
 mod format;
 mod history;
@@ -49,6 +50,8 @@ enum Command {
     History(history::HistoryArgs),
     /// Tells which classes of topics a node has, and where a topic goes.
     Classes(classes::ClassesArgs),
+    /// Sets up a cluster of nodes.
+    Cluster(cluster::ClusterArgs),
     /// Measures a node on this machine, beside the bare system calls.
     Bench(bench::BenchArgs),
 }
@@ -101,6 +104,7 @@ pub fn run() -> ExitCode {
         Some(Command::Sub(args)) => subscribe::subscribe(&args),
         Some(Command::History(args)) => history::history(&args),
         Some(Command::Classes(args)) => classes::classes(&args),
+        Some(Command::Cluster(args)) => cluster::cluster(&args),
         Some(Command::Bench(args)) => bench::bench(args).map_err(Failure::Failed),
     };
     match result {

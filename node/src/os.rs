@@ -17,6 +17,7 @@ use crate::epoll::{Clock, EpollKernel};
 use crate::event_loop::Loop;
 use crate::platform::{Platform, ShardsSetup, Started};
 use multibeam_proto::Time;
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
@@ -130,6 +131,10 @@ impl Platform for OsPlatform {
 
     fn open_disk(&self, name: &str) -> io::Result<DiskFile> {
         self.inner.data_dir.open_disk(name)
+    }
+
+    fn certificate_clock(&self) -> Arc<dyn TimeProvider> {
+        Arc::new(DefaultTimeProvider)
     }
 
     async fn bind_links(&self, address: SocketAddr) -> io::Result<tokio::net::TcpListener> {

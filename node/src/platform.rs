@@ -8,9 +8,11 @@ use crate::event_loop::Loop;
 use crate::kernel::{Kernel, Mail};
 use multibeam_consensus::Disk;
 use multibeam_proto::Time;
+use rustls::time_provider::TimeProvider;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What the shards of a node share when they start.
@@ -105,6 +107,9 @@ pub trait Platform: Clone + 'static {
     /// # Errors
     /// Nobody is there.
     fn dial(&self, address: &str) -> impl Future<Output = io::Result<Self::LinkStream>>;
+
+    /// The wall clock that certificates of links are judged by.
+    fn certificate_clock(&self) -> Arc<dyn TimeProvider>;
 
     /// Opens the admin listener.
     ///

@@ -15,6 +15,7 @@ use crate::cluster::{self, Addresses, Cluster, ClusterError, Opened};
 use crate::config::NodeConfig;
 use crate::event_loop::Loop;
 use crate::lease::LeaseCell;
+use crate::link_tls::LinkTls;
 use crate::metrics::ShardMetrics;
 use crate::platform::{Platform, ShardsSetup, Started};
 use crate::runtime::{self, Control};
@@ -217,8 +218,15 @@ async fn join<P: Platform>(
     };
     let cluster_config = settings.cluster_config(&config.shard.classes);
     let alone = !settings.is_configured();
+    let tls = match &settings.tls {
+        None => None,
+        Some(files) => {
+            let tls = LinkTls::load(files, platform.certificate_clock());
+            Some(tls.map_err(|error| RunError::Cluster(error.to_string()))?)
+        }
+    };
     let begun =
-        Cluster::start(platform.clone(), settings, cluster_config, opened, None, lease, addresses).await;
+        Cluster::start(platform.clone(), settings, cluster_config, opened, tls, lease, addresses).await;
     let (cluster, asked) = begun.map_err(in_cluster)?;
     cluster.spawn(asked, links).await.map_err(in_cluster)?;
     if alone && !cluster.leased(ALONE_MAX).await {

@@ -130,8 +130,10 @@ fn parsed(text: &str) -> BTreeSet<String> {
     subcommands
 }
 
+/// `subcommand` may be several words.
 fn help_of(subcommand: &str) -> String {
-    let help = Command::new(env!("CARGO_BIN_EXE_multibeam")).args([subcommand, "--help"]).output().unwrap();
+    let args = subcommand.split(' ').chain(["--help"]);
+    let help = Command::new(env!("CARGO_BIN_EXE_multibeam")).args(args).output().unwrap();
     String::from_utf8(help.stdout).unwrap()
 }
 
@@ -150,16 +152,47 @@ fn commands_of_the_readme_are_taken_and_all_are_there() {
     }
 }
 
+fn first_word(subcommand: &str) -> String {
+    subcommand.split(' ').next().unwrap().to_owned()
+}
+
+#[test]
+fn commands_of_the_operations_are_taken_and_all_are_there() {
+    let operations = read("docs/OPERATIONS.md");
+    let code: String = operations.split("```").skip(1).step_by(2).collect();
+    assert_eq!(parsed(&code), ["cluster".to_owned()].into());
+    for option in help_of("cluster init-ca").lines().filter_map(|line| line.trim().strip_prefix("--")) {
+        let option = option.split(' ').next().unwrap();
+        assert!(operations.contains(&format!("--{option}")), "cluster init-ca --{option}");
+    }
+}
+
+/// The lines that a node needs, with another folder.
+#[test]
+fn the_configuration_of_links_is_what_the_command_prints() {
+    let out = std::env::temp_dir().join(format!("multibeam-documents-{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&out);
+    let args = ["cluster", "init-ca", "--out", out.to_str().unwrap(), "--node", "node-1"];
+    let output = Command::new(env!("CARGO_BIN_EXE_multibeam")).args(args).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let printed = String::from_utf8(output.stdout).unwrap();
+    let (_, section) = printed.split_once("in the configuration of node-1:\n").unwrap();
+    let folder = out.canonicalize().unwrap();
+    let shown = section.replace(folder.to_str().unwrap(), "/etc/multibeam");
+    assert!(read("docs/OPERATIONS.md").contains(&shown), "the document should have\n{shown}");
+    std::fs::remove_dir_all(&out).unwrap();
+}
+
 #[test]
 fn examples_of_the_help_are_taken() {
-    for subcommand in ["pub", "sub", "history", "classes"] {
+    for subcommand in ["pub", "sub", "history", "classes", "cluster init-ca"] {
         let help = help_of(subcommand);
         let (_, examples) = help.split_once("Examples:").unwrap();
         // What stands behind two spaces explains the line.
         let lines = examples
             .lines()
             .map(|line| line.trim().split("   ").next().unwrap().split("  the").next().unwrap());
-        assert_eq!(parsed(&lines.collect::<Vec<_>>().join("\n")), [subcommand.to_owned()].into());
+        assert_eq!(parsed(&lines.collect::<Vec<_>>().join("\n")), [first_word(subcommand)].into());
     }
 }
 

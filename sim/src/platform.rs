@@ -30,6 +30,7 @@ use multibeam_model::core::Time;
 use multibeam_model::post::{ModelMail, Post};
 use multibeam_model::sockets::{Caps, Sockets};
 use multibeam_model::{Fault, ModelIo, ModelKernel, Seeded};
+use rustls::time_provider::TimeProvider;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -37,6 +38,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, mpsc};
 
@@ -186,6 +188,10 @@ impl Platform for SimPlatform {
 
     fn open_disk(&self, name: &str) -> io::Result<OpenDisk> {
         Ok(self.world.disk(name).open())
+    }
+
+    fn certificate_clock(&self) -> Arc<dyn TimeProvider> {
+        Arc::new(links::WallClock)
     }
 
     async fn bind_links(&self, address: SocketAddr) -> io::Result<SimLinkListener> {

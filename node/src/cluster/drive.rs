@@ -5,7 +5,7 @@ use super::questions::{self, AskPromises, Promises, SignOff};
 use super::{Cluster, count};
 use crate::cluster::links::outbox::StateToSend;
 use crate::platform::Platform;
-use multibeam_consensus::{Ask, Consensus, ProposeError, Role};
+use multibeam_consensus::{Ask, ProposeError, Role, Status};
 use multibeam_proto::Time;
 use multibeam_proto::cluster::{Act, ConsensusFacts, Output};
 use multibeam_proto::view::Batch;
@@ -79,7 +79,7 @@ impl<P: Platform> Cluster<P> {
     pub(super) fn learn(&self) {
         let now = self.now();
         let view = self.inner.consensus.view();
-        let facts = facts(&self.inner.consensus, self.inner.settings.consensus.election_max);
+        let facts = self.facts();
         {
             let mut agent = self.inner.agent.borrow_mut();
             agent.applied(view, now);
@@ -274,14 +274,29 @@ fn agent_is_member<P: Platform>(cluster: &Cluster<P>, node: NodeId, incarnation:
     view.members().get(&node).is_some_and(|member| member.incarnation == incarnation)
 }
 
-fn facts(consensus: &Consensus, election_max: Duration) -> ConsensusFacts {
-    let status = consensus.status();
+impl<P: Platform> Cluster<P> {
+    fn facts(&self) -> ConsensusFacts {
+        let status = self.inner.consensus.status();
+        let leads = status.role == Role::Leader;
+        // What was decided before its term may still be on its way into the view: a leader proposes nothing
+        // until the view has all that its log had when it came to lead.
+        let (term, before) = self.inner.led.get();
+        if leads && term != status.term {
+            self.inner.led.set((status.term, status.last_log));
+        }
+        let has_all = leads && term == status.term && status.applied >= before;
+        facts(status, has_all, self.inner.settings.consensus.election_max)
+    }
+}
+
+/// `leads`: and its view has all that was decided before.
+fn facts(status: Status, leads: bool, election_max: Duration) -> ConsensusFacts {
     let alone = status.voters.before.is_empty() && status.voters.present.stores().len() == 1;
     let acked = alone || status.quorum_acked.is_some_and(|since| since < election_max);
     // Counted from 1 in a configuration, from 0 elsewhere.
     let committed = status.committed.map_or(0, |index| index + 1);
     ConsensusFacts {
-        leads: status.role == Role::Leader && acked,
+        leads: leads && acked,
         term: status.term,
         leader: status.leader,
         voters: status.voters,

@@ -1,6 +1,7 @@
 //! The section `[cluster]`: where this node's links are, whom it belongs with, and the cluster's times.
 
 use super::ConfigError;
+use crate::link_tls::LinkTlsFiles;
 use multibeam_consensus::Settings;
 use multibeam_proto::cluster::ClusterConfig;
 use multibeam_proto::view::Durability;
@@ -17,16 +18,13 @@ pub const PARTITIONS_MAX: usize = 16_384;
 /// Addresses in `initial_voters` and `join`.
 pub const SEEDS_MAX: usize = 32;
 
-/// Certificates of a node's links, as PEM files.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// The section `[cluster.tls]`: see [`LinkTlsFiles`].
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LinkTlsFiles {
-    /// The certificate of the cluster's authority.
-    pub ca: PathBuf,
-    /// This node's certificate, signed by it, and what is between them.
-    pub certificate: PathBuf,
-    /// The key of this node's certificate.
-    pub key: PathBuf,
+struct TlsFile {
+    ca: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
 }
 
 /// What a node knows of its cluster before it has talked to anybody.
@@ -178,7 +176,7 @@ pub(super) struct ClusterFile {
     consensus_heartbeat_ms: Option<u64>,
     election_min_ms: Option<u64>,
     election_max_ms: Option<u64>,
-    tls: Option<LinkTlsFiles>,
+    tls: Option<TlsFile>,
 }
 
 impl ClusterFile {
@@ -195,7 +193,7 @@ impl ClusterFile {
         settings.initial_voters = self.initial_voters;
         settings.join = self.join;
         settings.weight = self.weight.unwrap_or(settings.weight);
-        settings.tls = self.tls;
+        settings.tls = self.tls.map(|TlsFile { ca, certificate, key }| LinkTlsFiles { ca, certificate, key });
         let times = &mut settings.times;
         times.voters = self.voters.unwrap_or(times.voters);
         times.copies = self.copies.unwrap_or(times.copies);

@@ -2,6 +2,8 @@
 //! paused process neither reads nor writes.
 
 use crate::random::Random;
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -12,6 +14,16 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 use turmoil::net::{TcpListener, TcpStream};
+
+/// The simulated wall clock, for certificates.
+#[derive(Debug)]
+pub(super) struct WallClock;
+
+impl TimeProvider for WallClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        turmoil::since_epoch().map(UnixTime::since_unix_epoch)
+    }
+}
 
 /// Whether a process is stopped; shared by everything of it that waits.
 #[derive(Clone, Debug, Default)]
