@@ -28,8 +28,7 @@ impl Plan {
         let node = node(&mut Random::new(seed, "node"), clients, slow);
         let hostile = hostile(&mut Random::new(seed, "hostile"));
         let faults = faults(&mut Random::new(seed, "faults"), &workload);
-        // Every second seed is a cluster.
-        let cluster = (seed % 2 == 1).then(|| ClusterPlan::of(seed));
+        let cluster = Self::is_cluster(seed).then(|| ClusterPlan::of(seed));
         let heal_at_ms = cluster.as_ref().map_or(QUIET_MS + FAULTS_MS, |(_, heal_at_ms)| *heal_at_ms);
         Self {
             seed,
@@ -43,6 +42,12 @@ impl Plan {
             heal_at_ms,
             cluster: cluster.map(|(cluster, _)| cluster),
         }
+    }
+
+    /// Whether a seed's plan is one of several nodes: every second is.
+    #[must_use]
+    pub const fn is_cluster(seed: u64) -> bool {
+        seed % 2 == 1
     }
 
     /// The chance of a fault of the kernel model, in 65,536.
