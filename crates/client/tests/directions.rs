@@ -150,6 +150,7 @@ fn a_node_that_claims_a_feature_nobody_offered_is_told_so() {
             generation: multibeam_wire::Generation(1),
             session: 1,
             requests_in_flight_max: 1,
+            leads: true,
         }));
         rig.say(&welcome);
         assert_eq!(rig.got.last().map(|(_, _, got)| got.clone()), Some(Got::Bye(203)), "{claimed:?}");
