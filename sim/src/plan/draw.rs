@@ -94,7 +94,7 @@ fn node(random: &mut Random, clients: usize, slow: bool) -> NodeKnobs {
         deliveries_in_flight_max,
         producers_max: random.pick(&[2, 4, 16, 4096]),
         topics_max: random.pick(&[96, 1 << 20]),
-        messages_bytes_max: random.pick(&[80_000, 1 << 30, 1 << 30]),
+        messages_bytes_max: random.pick(&[80_000, 80_000, 1 << 30]),
         classes: delivery::classes(random, retain),
         command_batch: random.pick(&[1, 2, 16]),
         read_budget,
