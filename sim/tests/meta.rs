@@ -15,10 +15,12 @@ fn fresh(seed: u64) -> Outcome {
 
 #[test]
 fn fresh_processes_make_the_same_run() {
-    for seed in [1, 5, 17] {
+    for seed in [1, 4, 5, 10] {
         let first = fresh(seed);
         assert_eq!(first, fresh(seed), "seed {seed} in two processes");
-        assert_eq!(first, run_seed(seed, Options::default()), "seed {seed} here");
+        // The story is for people and not in the JSON.
+        let here = Outcome { story: Vec::new(), ..run_seed(seed, Options::default()) };
+        assert_eq!(first, here, "seed {seed} here");
     }
 }
 
