@@ -7,6 +7,7 @@
 mod node_process;
 
 use multibeam::close::CloseReason;
+use multibeam::cluster::ClusterMetric;
 use multibeam::config::{ClassSetting, LimitsFile, NodeConfig, class_settings};
 use multibeam_proto::{Stat, StatKind};
 use node_process::NodeProcess;
@@ -84,6 +85,17 @@ fn metrics() {
     };
     let rows: Vec<String> = Stat::ALL.iter().map(row).collect();
     same_table("| metric | kind | what it counts, by shard |", &rows);
+}
+
+#[test]
+fn metrics_of_the_cluster() {
+    let row = |metric: &ClusterMetric| {
+        let (kind, suffix) =
+            if metric.kind == StatKind::Gauge { ("gauge", "") } else { ("counter", "_total") };
+        format!("| `{}{suffix}` | {kind} | {} |", metric.metric, metric.help)
+    };
+    let rows: Vec<String> = ClusterMetric::ALL.iter().map(row).collect();
+    same_table("| metric | kind | what it tells of the cluster |", &rows);
 }
 
 #[test]
