@@ -1,6 +1,7 @@
 //! The command line. Whatever fails says so in one line on stderr and ends with a code that
 //! is not 0: 2 for wrong arguments, 1 for everything else.
 
+mod admin_client;
 mod bench;
 mod classes;
 mod cluster;
@@ -12,6 +13,7 @@ mod publish;
 mod serve;
 mod stop;
 mod subscribe;
+mod table;
 mod values;
 
 use clap::error::ErrorKind;
@@ -50,7 +52,7 @@ enum Command {
     History(history::HistoryArgs),
     /// Tells which classes of topics a node has, and where a topic goes.
     Classes(classes::ClassesArgs),
-    /// Sets up a cluster of nodes.
+    /// Begins a cluster of nodes, looks at it, and gives up nodes.
     Cluster(cluster::ClusterArgs),
     /// Measures a node on this machine, beside the bare system calls.
     Bench(bench::BenchArgs),
