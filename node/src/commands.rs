@@ -5,6 +5,7 @@ mod admin_client;
 mod bench;
 mod classes;
 mod cluster;
+mod dev;
 mod follow;
 mod format;
 mod history;
@@ -54,6 +55,8 @@ enum Command {
     Classes(classes::ClassesArgs),
     /// Begins a cluster of nodes, looks at it, and gives up nodes.
     Cluster(cluster::ClusterArgs),
+    /// Runs a cluster of several nodes on this machine, to try it out.
+    Dev(dev::DevArgs),
     /// Measures a node on this machine, beside the bare system calls.
     Bench(bench::BenchArgs),
 }
@@ -107,6 +110,7 @@ pub fn run() -> ExitCode {
         Some(Command::History(args)) => history::history(&args),
         Some(Command::Classes(args)) => classes::classes(&args),
         Some(Command::Cluster(args)) => cluster::cluster(&args),
+        Some(Command::Dev(args)) => dev::dev(&args),
         Some(Command::Bench(args)) => bench::bench(args).map_err(Failure::Failed),
     };
     match result {
