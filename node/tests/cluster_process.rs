@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 use std::time::Duration;
 
 /// Addresses that were free a moment ago; those of links can't be left to the system.
@@ -186,12 +186,25 @@ fn free_base() -> u16 {
     (0..100).map(|step| 12_000 + (own + step) % 100 * 200).find(|base| all_free(*base)).unwrap()
 }
 
+/// `multibeam dev`, which takes its nodes with it when a test fails.
+struct Dev(Option<Child>);
+
+impl Drop for Dev {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
 #[test]
 fn dev_runs_a_cluster_tells_who_ended_and_stops_what_it_started() {
     let base = free_base();
     let mut command = multibeam(&["dev", "--nodes", "3", "--base-port", &base.to_string()]);
-    let mut child = command.spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut dev = Dev(Some(command.spawn().unwrap()));
+    let stdout = dev.0.as_mut().unwrap().stdout.take().unwrap();
+    let mut lines = BufReader::new(stdout).lines().map(Result::unwrap);
     let shown: Vec<String> = lines.by_ref().take_while(|line| !line.contains("Ctrl-C")).collect();
     let folder = shown.iter().find_map(|line| line.strip_prefix("configurations, data and logs are in "));
     let folder: PathBuf = folder.unwrap_or_else(|| panic!("{shown:?}")).into();
@@ -212,6 +225,7 @@ fn dev_runs_a_cluster_tells_who_ended_and_stops_what_it_started() {
         assert!(told.contains(part), "{told}");
     }
     wait_until("the others go on without it", || members() == 2);
+    let child = dev.0.take().unwrap();
     interrupt(&child);
     let ended = command_line::ended(child);
     assert_eq!(ended.code, Some(0), "{ended:?}");

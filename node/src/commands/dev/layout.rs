@@ -167,7 +167,8 @@ mod tests {
         let layout = Layout::prepare(5, 7400, Some(&folder)).unwrap();
         let ports: BTreeSet<SocketAddr> =
             layout.places.iter().flat_map(|place| [place.clients, place.links, place.admin]).collect();
-        assert_eq!(ports.len(), 15);
+        let folders: BTreeSet<&PathBuf> = layout.places.iter().map(|place| &place.data_dir).collect();
+        assert_eq!((ports.len(), folders.len()), (15, 5));
         assert_eq!((layout.places[0].clients, layout.places[0].admin), (LISTEN_DEFAULT, ADMIN_DEFAULT));
         for place in &layout.places {
             let config = NodeConfig::load(Some(&place.config), Overrides::default(), |_| None).unwrap();
