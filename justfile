@@ -8,6 +8,10 @@ default:
 test:
     cargo test --workspace
 
+# Three nodes on this machine, as a cluster, until Ctrl-C.
+cluster:
+    cargo run --release -- dev --nodes 3
+
 # Format and lints.
 lint:
     cargo fmt --all --check

@@ -10,14 +10,18 @@
 //! it, which does what the agent says. Nothing is decided here; what must survive is in the consensus' store.
 
 mod bootstrap;
+mod control;
 mod drive;
 mod identity;
 mod links;
 mod questions;
+mod readings;
 mod status;
 
 pub use bootstrap::BootstrapError;
+pub use control::{Changed, ClusterControl, ClusterRequests, Unanswered, cluster_control, serve_cluster};
 pub use identity::{Identified, IdentityError};
+pub use readings::{ClusterMetric, ClusterReadings, Standing};
 pub use status::{ClusterStatus, LinkStatus, MemberStatus, RecordsStatus, RemoveError, VoterStatus};
 
 use crate::config::ClusterSettings;
@@ -58,6 +62,8 @@ struct Inner<P: Platform> {
     consensus: Consensus,
     store: Store,
     lease: LeaseCell,
+    /// When it last held; before that, the start.
+    leased: Cell<Time>,
     /// For the shards; there are none before they have started.
     control: RefCell<Option<Control>>,
     links: RefCell<Links>,
@@ -147,6 +153,7 @@ impl<P: Platform> Cluster<P> {
         let agent = Agent::new(own, config, promises, platform.now()).map_err(|error| {
             ClusterError::Consensus(format!("{error}: begin with an empty data directory"))
         })?;
+        let leased = Cell::new(platform.now());
         // Only once the agent says so: it hears a majority.
         consensus.allow_election(!settings.is_configured());
         let inner = Inner {
@@ -157,6 +164,7 @@ impl<P: Platform> Cluster<P> {
             consensus,
             store,
             lease,
+            leased,
             control: RefCell::new(None),
             links: RefCell::default(),
             led: Cell::default(),

@@ -1,9 +1,11 @@
 //! The command line. Whatever fails says so in one line on stderr and ends with a code that
 //! is not 0: 2 for wrong arguments, 1 for everything else.
 
+mod admin_client;
 mod bench;
 mod classes;
 mod cluster;
+mod dev;
 mod follow;
 mod format;
 mod history;
@@ -12,6 +14,7 @@ mod publish;
 mod serve;
 mod stop;
 mod subscribe;
+mod table;
 mod values;
 
 use clap::error::ErrorKind;
@@ -50,8 +53,10 @@ enum Command {
     History(history::HistoryArgs),
     /// Tells which classes of topics a node has, and where a topic goes.
     Classes(classes::ClassesArgs),
-    /// Sets up a cluster of nodes.
+    /// Begins a cluster of nodes, looks at it, and gives up nodes.
     Cluster(cluster::ClusterArgs),
+    /// Runs a cluster of several nodes on this machine, to try it out.
+    Dev(dev::DevArgs),
     /// Measures a node on this machine, beside the bare system calls.
     Bench(bench::BenchArgs),
 }
@@ -105,6 +110,7 @@ pub fn run() -> ExitCode {
         Some(Command::History(args)) => history::history(&args),
         Some(Command::Classes(args)) => classes::classes(&args),
         Some(Command::Cluster(args)) => cluster::cluster(&args),
+        Some(Command::Dev(args)) => dev::dev(&args),
         Some(Command::Bench(args)) => bench::bench(args).map_err(Failure::Failed),
     };
     match result {

@@ -11,7 +11,7 @@
 //! clients, topics or messages.
 
 use crate::admin::{self, Exposition};
-use crate::cluster::{self, Addresses, Cluster, ClusterError, Opened};
+use crate::cluster::{self, Addresses, Cluster, ClusterControl, ClusterError, Opened};
 use crate::config::NodeConfig;
 use crate::event_loop::Loop;
 use crate::lease::LeaseCell;
@@ -124,9 +124,11 @@ pub async fn run<P: Platform>(
     platform.spawn(runtime::serve_mail(platform.clone(), mail, config.shards, requests));
     let cluster = join(&platform, &config, opened, links, lease, listening).await?;
     cluster.serve(control.clone());
+    let (cluster_control, cluster_requests) = cluster::cluster_control();
+    platform.spawn(cluster::serve_cluster(cluster.clone(), cluster_requests));
 
     let exposition = Exposition::new(metrics, generation, platform.wall_ms());
-    let admin_server = spawn_admin(&platform, admin_listener, control.clone(), exposition);
+    let admin_server = spawn_admin(&platform, admin_listener, control.clone(), cluster_control, exposition);
     ready(&Ready { listening, admin, generation, links: cluster.own().address.to_string() }, &cluster);
 
     let mut ended = pin!(ended);
@@ -269,12 +271,13 @@ fn spawn_admin<P: Platform>(
     platform: &P,
     listener: P::AdminListener,
     control: Control,
+    cluster: ClusterControl,
     exposition: Exposition,
 ) -> AdminServer {
     let (stop, stopped) = oneshot::channel();
     let (end, ended) = oneshot::channel();
     platform.spawn(async move {
-        admin::serve(listener, control, exposition, stopped).await;
+        admin::serve(listener, control, cluster, exposition, stopped).await;
         let _ = end.send(());
     });
     AdminServer { stop, ended }

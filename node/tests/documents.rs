@@ -7,7 +7,10 @@
 mod node_process;
 
 use multibeam::close::CloseReason;
-use multibeam::config::{ClassSetting, LimitsFile, NodeConfig, class_settings};
+use multibeam::cluster::ClusterMetric;
+use multibeam::config::{
+    ClassSetting, ClusterSetting, LimitsFile, NodeConfig, Overrides, class_settings, cluster_settings,
+};
 use multibeam_proto::{Stat, StatKind};
 use node_process::NodeProcess;
 use std::collections::BTreeSet;
@@ -51,6 +54,34 @@ fn settings_of_a_class() {
     same_table("| key | without it | values | what it says |", &rows);
 }
 
+#[test]
+fn settings_of_the_cluster() {
+    let row = |setting: &ClusterSetting| {
+        format!("| `{}` | {} | {} | {} |", setting.key, setting.default, setting.values, setting.help)
+    };
+    let rows: Vec<String> = cluster_settings().iter().map(row).collect();
+    same_table("| key of `[cluster]` | without it | values | what it says |", &rows);
+}
+
+#[test]
+fn files_with_a_cluster_are_taken() {
+    let path = std::env::temp_dir().join(format!("multibeam-documents-{}.toml", std::process::id()));
+    for document in ["README.md", "docs/OPERATIONS.md"] {
+        let text = read(document);
+        let blocks = text.split("```").skip(1).step_by(2);
+        let files: Vec<&str> = blocks
+            .filter_map(|block| block.strip_prefix("toml\n"))
+            .filter(|block| block.contains("[cluster]"))
+            .collect();
+        assert_eq!(files.len(), 1, "{document}");
+        std::fs::write(&path, files[0]).unwrap();
+        let config = NodeConfig::load(Some(&path), Overrides::default(), |_| None).unwrap();
+        let own = config.cluster.listen.unwrap().to_string();
+        assert!(config.cluster.initial_voters.contains(&own), "{document}");
+    }
+    std::fs::remove_file(&path).unwrap();
+}
+
 /// The documents show what the command prints for the example file and for no file.
 #[test]
 fn tables_of_classes() {
@@ -84,6 +115,17 @@ fn metrics() {
     };
     let rows: Vec<String> = Stat::ALL.iter().map(row).collect();
     same_table("| metric | kind | what it counts, by shard |", &rows);
+}
+
+#[test]
+fn metrics_of_the_cluster() {
+    let row = |metric: &ClusterMetric| {
+        let (kind, suffix) =
+            if metric.kind == StatKind::Gauge { ("gauge", "") } else { ("counter", "_total") };
+        format!("| `{}{suffix}` | {kind} | {} |", metric.metric, metric.help)
+    };
+    let rows: Vec<String> = ClusterMetric::ALL.iter().map(row).collect();
+    same_table("| metric | kind | what it tells of the cluster |", &rows);
 }
 
 #[test]
@@ -142,8 +184,10 @@ fn commands_of_the_readme_are_taken_and_all_are_there() {
     let readme = read("README.md");
     let code: String = readme.split("```").skip(1).step_by(2).collect();
     let shown = parsed(&code);
-    assert_eq!(shown, ["classes", "history", "pub", "sub"].map(str::to_owned).into());
-    for subcommand in shown {
+    let all = ["classes", "cluster", "dev", "history", "pub", "serve", "sub"];
+    assert_eq!(shown, all.map(str::to_owned).into());
+    // Its options are those of the file, which the operations tell.
+    for subcommand in shown.into_iter().filter(|subcommand| subcommand != "serve") {
         for option in help_of(&subcommand).lines().filter_map(|line| line.trim().strip_prefix("--")) {
             let option = option.split(' ').next().unwrap();
             let rare = ["help", "server", "timeout", "stdin"].contains(&option);
@@ -161,9 +205,12 @@ fn commands_of_the_operations_are_taken_and_all_are_there() {
     let operations = read("docs/OPERATIONS.md");
     let code: String = operations.split("```").skip(1).step_by(2).collect();
     assert_eq!(parsed(&code), ["cluster".to_owned()].into());
-    for option in help_of("cluster init-ca").lines().filter_map(|line| line.trim().strip_prefix("--")) {
-        let option = option.split(' ').next().unwrap();
-        assert!(operations.contains(&format!("--{option}")), "cluster init-ca --{option}");
+    for subcommand in ["cluster init-ca", "cluster bootstrap", "cluster status", "cluster remove"] {
+        assert!(code.contains(&format!("multibeam {subcommand}")), "{subcommand}");
+        for option in help_of(subcommand).lines().filter_map(|line| line.trim().strip_prefix("--")) {
+            let option = option.split(' ').next().unwrap();
+            assert!(operations.contains(&format!("--{option}")), "{subcommand} --{option}");
+        }
     }
 }
 
@@ -185,7 +232,17 @@ fn the_configuration_of_links_is_what_the_command_prints() {
 
 #[test]
 fn examples_of_the_help_are_taken() {
-    for subcommand in ["pub", "sub", "history", "classes", "cluster init-ca"] {
+    for subcommand in [
+        "pub",
+        "sub",
+        "history",
+        "classes",
+        "cluster init-ca",
+        "cluster bootstrap",
+        "cluster status",
+        "cluster remove",
+        "dev",
+    ] {
         let help = help_of(subcommand);
         let (_, examples) = help.split_once("Examples:").unwrap();
         // What stands behind two spaces explains the line.

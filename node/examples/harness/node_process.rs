@@ -117,6 +117,13 @@ impl NodeProcess {
         self.wait()
     }
 
+    /// SIGKILL. Its files stay.
+    pub(crate) fn kill(mut self) -> PathBuf {
+        self.child.kill().expect("our child");
+        self.keeps_data = true;
+        self.data_dir.clone()
+    }
+
     /// Waits for an end that was asked for. Its files stay.
     pub(crate) fn wait(mut self) -> (ExitStatus, PathBuf) {
         for _ in 0..END_TRIES {

@@ -126,7 +126,11 @@ impl<P: Platform> Cluster<P> {
         self.inner.lease.set(until.unwrap_or_default());
         match until {
             Some(_) if before <= now => self.inner.progress.notify_waiters(),
-            None if before > now => count(&self.inner.numbers.leases_lost),
+            // It may have ended a moment before anybody looked.
+            None if before > Time::default() => {
+                self.inner.leased.set(before.min(now));
+                count(&self.inner.numbers.leases_lost);
+            }
             Some(_) | None => {}
         }
     }

@@ -2,7 +2,7 @@
 
 use super::Cluster;
 use crate::platform::Platform;
-use multibeam_consensus::Role;
+use multibeam_consensus::{Role, Status};
 use multibeam_proto::cluster::Contact;
 use multibeam_proto::view::{Batch, MemberState, Op, Refusal};
 use multibeam_wire::link::{NodeId, StoreId};
@@ -148,11 +148,11 @@ pub(super) fn hex(id: u64) -> String {
     format!("{id:016x}")
 }
 
-fn millis(span: Duration) -> u64 {
+pub(super) fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 
-const fn role(role: Role) -> &'static str {
+pub(super) const fn role(role: Role) -> &'static str {
     match role {
         Role::Leader => "leader",
         Role::Follower => "follower",
@@ -160,6 +160,11 @@ const fn role(role: Role) -> &'static str {
         Role::Learner => "learner",
         Role::Stopped => "stopped",
     }
+}
+
+/// Entries of the log that the view does not contain.
+pub(super) fn lag(status: &Status) -> u64 {
+    status.last_log.map_or(0, |last| last.saturating_sub(status.applied.unwrap_or(0)))
 }
 
 impl<P: Platform> Cluster<P> {
@@ -173,8 +178,7 @@ impl<P: Platform> Cluster<P> {
             let member = view.members().iter().find(|(_, member)| member.store == store);
             member.map_or_else(String::new, |(node, _)| hex(node.0))
         };
-        let (last, applied) = (status.last_log, status.applied);
-        let lag = last.map_or(0, |last| last.saturating_sub(applied.unwrap_or(0)));
+        let last = status.last_log;
         let voters = agent.voters();
         let cluster = own.cluster.0;
         ClusterStatus {
@@ -189,7 +193,7 @@ impl<P: Platform> Cluster<P> {
             role: role(status.role).to_owned(),
             term: status.term,
             leader: status.leader.map(node_of).unwrap_or_default(),
-            lag,
+            lag: lag(&status),
             voters: voters
                 .all()
                 .map(|store| VoterStatus {
@@ -266,7 +270,7 @@ impl<P: Platform> Cluster<P> {
         members.collect()
     }
 
-    fn records(&self, agent: &multibeam_proto::cluster::Agent) -> RecordsStatus {
+    pub(super) fn records(&self, agent: &multibeam_proto::cluster::Agent) -> RecordsStatus {
         let view = agent.view();
         let mut records = RecordsStatus { all: view.records().len(), ..RecordsStatus::default() };
         for record in view.records().values() {

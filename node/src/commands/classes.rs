@@ -1,6 +1,7 @@
 //! `multibeam classes`: which classes of topics are in force, and where a topic goes.
 
 use super::Failure;
+use super::table::table;
 use super::values::topic;
 use crate::config::{NodeConfig, Overrides, overflow_word, route_word};
 use clap::Args;
@@ -139,18 +140,6 @@ fn age(age: Duration) -> String {
     let unit = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
     let (unit, name) = unit.unwrap_or((1, "s"));
     format!("{} {name}", seconds / unit)
-}
-
-/// Columns as wide as their widest cell.
-fn table<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-    let widths: [usize; COLUMNS] = std::array::from_fn(width);
-    let line = |row: &[String; COLUMNS]| {
-        let cells = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        let line = cells.collect::<Vec<_>>().join("  ");
-        format!("{}\n", line.trim_end())
-    };
-    rows.iter().map(line).collect()
 }
 
 #[cfg(test)]

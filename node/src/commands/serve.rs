@@ -1,11 +1,12 @@
 //! `multibeam serve`, and what runs without a command.
 
+use super::values;
 use crate::cluster::Cluster;
 use crate::config::{LISTEN_DEFAULT, NodeConfig, Overrides, SHARDS};
 use crate::os::OsPlatform;
 use crate::{Ready, run};
 use clap::Args;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,10 +18,10 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Where clients connect; port 0 lets the system choose [default: 127.0.0.1:7400].
-    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    #[arg(long, value_name = "IP:PORT", value_parser = values::address)]
     pub(super) listen: Option<SocketAddr>,
     /// Where the admin server listens; a loopback address [default: 127.0.0.1:7480].
-    #[arg(long, value_name = "IP:PORT", value_parser = address)]
+    #[arg(long, value_name = "IP:PORT", value_parser = values::address)]
     pub(super) admin: Option<SocketAddr>,
     /// Event loops [default: one a core, at least 2].
     #[arg(long, value_name = "N", value_parser = shards)]
@@ -29,10 +30,9 @@ pub(super) struct ServeArgs {
     /// $HOME/.local/share/multibeam, else ./multibeam-data].
     #[arg(long, value_name = "DIR")]
     pub(super) data_dir: Option<PathBuf>,
-}
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:7400".to_owned())
+    /// Stops when the process ends that started this one, which would be left alone otherwise.
+    #[arg(long, hide = true)]
+    with_parent: bool,
 }
 
 fn shards(text: &str) -> Result<usize, String> {
@@ -44,7 +44,11 @@ fn shards(text: &str) -> Result<usize, String> {
 }
 
 pub(super) fn serve(args: ServeArgs) -> Result<(), String> {
-    let ServeArgs { config, listen, admin, shards, data_dir } = args;
+    let ServeArgs { config, listen, admin, shards, data_dir, with_parent } = args;
+    if with_parent {
+        set_parent_process_death_signal(Some(Signal::TERM))
+            .map_err(|error| format!("can't be told of the end of the parent: {error}"))?;
+    }
     let overrides = Overrides { listen, admin, shards, data_dir };
     let config = NodeConfig::load(config.as_deref(), overrides, |name| std::env::var_os(name))
         .map_err(|error| error.to_string())?;
@@ -79,7 +83,7 @@ fn announcement(ready: &Ready, shards: usize, data_dir: &Path) -> String {
     format!(
         "multibeam {} serves, generation {}, {shards} shards\n  \
            clients  {listening}\n  \
-           admin    http://{admin} (/healthz, /metrics)\n\
+           admin    http://{admin} (/healthz, /readyz, /metrics)\n\
          {links}  \
            data     {}\n\
          try it, each in a terminal of its own:\n  \
@@ -103,7 +107,7 @@ fn reachable(mut listening: SocketAddr) -> SocketAddr {
 }
 
 /// As the user called it, if by a path that a shell takes as it is.
-fn command_name() -> String {
+pub(super) fn command_name() -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     let name = std::env::args().next().unwrap_or_default();
     if name.contains('/') && name.chars().all(plain) { name } else { "multibeam".to_owned() }

@@ -1,6 +1,7 @@
 //! Values on the command line, judged before anything happens.
 
 use multibeam_wire::{TopicFilter, TopicName};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// Longest span that a command line may give: as long as a time to live can be.
@@ -24,6 +25,11 @@ pub(super) fn server(text: &str) -> Result<String, String> {
         Some(Ok(port)) if port > 0 => Ok(text.to_owned()),
         _ => Err("expected HOST:PORT, such as 127.0.0.1:7400".to_owned()),
     }
+}
+
+/// An address of a node on this machine or another, by number.
+pub(super) fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "expected IP:PORT, such as 127.0.0.1:7400".to_owned())
 }
 
 /// A number of seconds, or one with a unit: `0.5`, `200ms`, `30s`, `5m`, `2h`, `1d`.

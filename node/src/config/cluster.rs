@@ -1,15 +1,16 @@
 //! The section `[cluster]`: where this node's links are, whom it belongs with, and the cluster's times.
 
 use super::ConfigError;
+use super::limits::Setting;
 use crate::link_tls::LinkTlsFiles;
 use multibeam_consensus::Settings;
 use multibeam_proto::cluster::ClusterConfig;
 use multibeam_proto::view::Durability;
 use multibeam_proto::{ClassSet, PartitionId, WEIGHT_MAX};
-use serde::Deserialize;
+use multibeam_wire::limits::VOTERS_MAX;
+use serde::{Deserialize, Deserializer};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// Partitions of all classes of a node: each has a record in the view, which is sent whole to nodes without a
 /// vote (some 35 KB for 4,096).
@@ -154,59 +155,142 @@ fn is_loopback(address: &str) -> bool {
     host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
-/// The section as it stands in the file. An absent key keeps its default.
-#[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub(super) struct ClusterFile {
-    #[serde(deserialize_with = "super::file::address")]
-    listen: Option<SocketAddr>,
-    advertise: Option<String>,
-    advertise_clients: Option<String>,
-    name: Option<String>,
-    initial_voters: Vec<String>,
-    join: Vec<String>,
-    weight: Option<u8>,
-    voters: Option<usize>,
-    copies: Option<usize>,
-    heartbeat_ms: Option<u64>,
-    lease_ms: Option<u64>,
-    silent_after_ms: Option<u64>,
-    isolated_after_ms: Option<u64>,
-    voter_patience_ms: Option<u64>,
-    consensus_heartbeat_ms: Option<u64>,
-    election_min_ms: Option<u64>,
-    election_max_ms: Option<u64>,
-    tls: Option<TlsFile>,
+/// A key of the section `[cluster]`, for the documents.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterSetting {
+    /// The key.
+    pub key: &'static str,
+    /// What holds without it.
+    pub default: String,
+    /// The values it may have.
+    pub values: String,
+    /// What it says, as sentences.
+    pub help: &'static str,
 }
+
+/// An address of this machine.
+#[derive(Clone, Copy, Debug)]
+struct Address(SocketAddr);
+
+impl<'de> Deserialize<'de> for Address {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        super::file::address(deserializer).map(Self)
+    }
+}
+
+macro_rules! cluster_settings {
+    (
+        words { $($(#[doc = $said:literal])* $word:ident: $type:ty, $none:literal, $values:literal;)* }
+        numbers { $($(#[doc = $doc:literal])* $key:ident: $low:literal to $high:literal => $($place:ident).+;)* }
+    ) => {
+        /// The section as it stands in the file. An absent key keeps its default.
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub(super) struct ClusterFile {
+            $($(#[doc = $said])* $word: Option<$type>,)*
+            $($(#[doc = $doc])* $key: Option<u64>,)*
+        }
+
+        /// The keys of the section, in the order of the documents.
+        #[must_use]
+        pub fn cluster_settings() -> Vec<ClusterSetting> {
+            let defaults = ClusterSettings::default();
+            vec![
+                $(ClusterSetting {
+                    key: stringify!($word),
+                    default: $none.to_owned(),
+                    values: $values.to_owned(),
+                    help: concat!($($said),*).trim_ascii(),
+                },)*
+                $(ClusterSetting {
+                    key: stringify!($key),
+                    default: Setting::number(&defaults.$($place).+).to_string(),
+                    values: format!("{} to {}", $low, $high),
+                    help: concat!($($doc),*).trim_ascii(),
+                },)*
+            ]
+        }
+
+        impl ClusterFile {
+            fn apply_numbers(&self, path: &Path, settings: &mut ClusterSettings) -> Result<(), ConfigError> {
+                $(if let Some(value) = self.$key {
+                    let (key, low, high) = (stringify!($key), $low, $high);
+                    if !(low..=high).contains(&value) {
+                        return Err(ConfigError::OutOfRange { path: path.to_owned(), key, value, low, high });
+                    }
+                    settings.$($place).+ = Setting::from_number(value);
+                })*
+                Ok(())
+            }
+        }
+    };
+}
+
+cluster_settings! {
+    words {
+        /// Where links of other nodes come in. Without it the node is a cluster of its own.
+        listen: Address, "none", "IP:PORT";
+        /// Where other nodes reach that.
+        advertise: String, "`listen`", "HOST:PORT";
+        /// Where clients reach this node, for those that another node sends away.
+        advertise_clients: String, "where it listens for clients", "HOST:PORT";
+        /// What the node is called, whatever disk it has. Another name needs an empty data directory.
+        name: String, "`advertise`, when the data directory is new", "a text";
+        /// Links of the nodes that vote first, this one's among them if it is one; the same on all of them. With
+        /// `join` at most 32.
+        initial_voters: Vec<String>, "none", "a list of HOST:PORT";
+        /// Links of nodes that know the cluster, for a node that joins later.
+        join: Vec<String>, "none", "a list of HOST:PORT";
+        /// Certificates of links, see below. Without it all addresses must be of this machine.
+        tls: TlsFile, "plain links", "`ca`, `certificate`, `key`";
+    }
+    numbers {
+        /// This node's share of the partitions, beside those of others.
+        weight: 1 to 8 => weight;
+        /// Voters to have, an odd number; other members can take a vote that is free.
+        voters: 1 to 7 => times.voters;
+        /// Copies of a partition, the leader's included.
+        copies: 1 to 7 => times.copies;
+        /// Each link says something this often.
+        heartbeat_ms: 10 to 10_000 => times.heartbeat;
+        /// How long a node may lead after a majority last let it; three heartbeats at least.
+        lease_ms: 30 to 60_000 => times.lease;
+        /// A node that was silent for so long is taken out of the view; three heartbeats at least.
+        silent_after_ms: 30 to 60_000 => times.silent_after;
+        /// A node without a lease for so long is isolated, and not ready.
+        isolated_after_ms: 100 to 600_000 => times.isolated_after;
+        /// A voter that was silent for so long loses its vote to another member, if one can take it.
+        voter_patience_ms: 1_000 to 604_800_000 => times.voter_patience;
+        /// How often the leader of the consensus says something; also how long an entry may take to a voter, onto
+        /// its disk, and back.
+        consensus_heartbeat_ms: 10 to 10_000 => consensus.heartbeat;
+        /// A voter that heard no leader asks for votes after `election_max_ms` and a time between both; three
+        /// heartbeats of the consensus at least.
+        election_min_ms: 30 to 59_999 => consensus.election_min;
+        /// See `election_min_ms`, which must be shorter.
+        election_max_ms: 31 to 60_000 => consensus.election_max;
+    }
+}
+
+// What the table says is what the checks take.
+const _: () = assert!(WEIGHT_MAX == 8 && VOTERS_MAX == 7 && SEEDS_MAX == 32);
 
 impl ClusterFile {
     pub(super) fn apply(self, path: &Path, settings: &mut ClusterSettings) -> Result<(), ConfigError> {
+        self.apply_numbers(path, settings)?;
+        let (initial_voters, join) = (self.initial_voters.unwrap_or_default(), self.join.unwrap_or_default());
         for address in
-            self.initial_voters.iter().chain(&self.join).chain(&self.advertise).chain(&self.advertise_clients)
+            initial_voters.iter().chain(&join).chain(&self.advertise).chain(&self.advertise_clients)
         {
             host_and_port(path, address)?;
         }
-        settings.listen = self.listen.or(settings.listen);
+        settings.listen = self.listen.map(|Address(listen)| listen).or(settings.listen);
         settings.advertise = self.advertise.or_else(|| settings.listen.map(|listen| listen.to_string()));
         settings.advertise_clients = self.advertise_clients;
         settings.name = self.name;
-        settings.initial_voters = self.initial_voters;
-        settings.join = self.join;
-        settings.weight = self.weight.unwrap_or(settings.weight);
+        settings.initial_voters = initial_voters;
+        settings.join = join;
         settings.tls = self.tls.map(|TlsFile { ca, certificate, key }| LinkTlsFiles { ca, certificate, key });
-        let times = &mut settings.times;
-        times.voters = self.voters.unwrap_or(times.voters);
-        times.copies = self.copies.unwrap_or(times.copies);
-        let millis = |value: Option<u64>, default: Duration| value.map_or(default, Duration::from_millis);
-        times.heartbeat = millis(self.heartbeat_ms, times.heartbeat);
-        times.lease = millis(self.lease_ms, times.lease);
-        times.silent_after = millis(self.silent_after_ms, times.silent_after);
-        times.isolated_after = millis(self.isolated_after_ms, times.isolated_after);
-        times.voter_patience = millis(self.voter_patience_ms, times.voter_patience);
-        let consensus = &mut settings.consensus;
-        consensus.heartbeat = millis(self.consensus_heartbeat_ms, consensus.heartbeat);
-        consensus.election_min = millis(self.election_min_ms, consensus.election_min);
-        consensus.election_max = millis(self.election_max_ms, consensus.election_max);
         Ok(())
     }
 }
@@ -223,4 +307,35 @@ fn host_and_port(path: &Path, address: &str) -> Result<(), ConfigError> {
         path.display()
     );
     Err(ConfigError::Cluster(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::file::tests::parse;
+    use super::*;
+
+    #[test]
+    fn each_number_reaches_its_place_and_has_a_range() {
+        let default = ClusterSettings::default();
+        for setting in cluster_settings() {
+            let Some((low, high)) = setting.values.split_once(" to ") else { continue };
+            let parsed = |value: u64| parse(&format!("[cluster]\n{} = {value}\n", setting.key));
+            let (low, high): (u64, u64) = (low.parse().unwrap(), high.parse().unwrap());
+            let inside: u64 = setting.default.parse().unwrap();
+            assert!((low..=high).contains(&inside) && low > 0, "{setting:?}");
+            assert_eq!(format!("{:?}", parsed(inside).unwrap().cluster), format!("{default:?}"));
+            for value in [low, high].into_iter().filter(|value| *value != inside) {
+                assert_ne!(
+                    format!("{:?}", parsed(value).unwrap().cluster),
+                    format!("{default:?}"),
+                    "{setting:?}"
+                );
+            }
+            for value in [low - 1, high + 1] {
+                let error = parsed(value).unwrap_err();
+                let range = format!("{} = {value} is out of range: choose {low} to {high}", setting.key);
+                assert!(error.contains(&range), "{error}");
+            }
+        }
+    }
 }

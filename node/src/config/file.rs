@@ -14,10 +14,10 @@ use std::sync::Arc;
 #[serde(default, deny_unknown_fields)]
 pub(super) struct ConfigFile {
     /// Where clients connect, such as `"0.0.0.0:7400"`. Port 0 lets the system choose.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "some_address")]
     listen: Option<SocketAddr>,
     /// Where the admin server listens; a loopback address.
-    #[serde(deserialize_with = "address")]
+    #[serde(deserialize_with = "some_address")]
     admin: Option<SocketAddr>,
     /// Event loops; one a core, and at least 2, by default.
     shards: Option<usize>,
@@ -31,12 +31,16 @@ pub(super) struct ConfigFile {
     class: Vec<ClassTable>,
 }
 
-pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+pub(super) fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {
     let text = String::deserialize(deserializer)?;
     let wrong = || {
         serde::de::Error::custom(format!("{text:?} is no address: expected IP:PORT, such as 127.0.0.1:7400"))
     };
-    text.parse().map(Some).map_err(|_| wrong())
+    text.parse().map_err(|_| wrong())
+}
+
+fn some_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    address(deserializer).map(Some)
 }
 
 /// The text of a file, to say where in it something is wrong.

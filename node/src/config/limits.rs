@@ -55,6 +55,16 @@ impl Setting for usize {
     }
 }
 
+impl Setting for u8 {
+    fn from_number(number: u64) -> Self {
+        Self::try_from(number).unwrap_or(Self::MAX)
+    }
+
+    fn number(&self) -> u64 {
+        u64::from(*self)
+    }
+}
+
 impl Setting for u16 {
     fn from_number(number: u64) -> Self {
         Self::try_from(number).unwrap_or(Self::MAX)
