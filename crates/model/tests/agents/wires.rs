@@ -80,7 +80,8 @@ impl World {
             return Ok(());
         }
         let identities = [dialler.agent.identity(), acceptor.agent.identity()];
-        let greetings = [dialler.agent.greet(&identities[1]), acceptor.agent.greet(&identities[0])];
+        let greetings =
+            [dialler.agent.greet(&identities[1], true), acceptor.agent.greet(&identities[0], true)];
         if greetings.iter().any(|greeting| matches!(greeting, Greeting::Refused(_))) {
             return Ok(());
         }
