@@ -67,6 +67,8 @@ pub struct Member {
     pub weight: u8,
     /// Whether it is to have any.
     pub state: MemberState,
+    /// The epoch in which it joined last, in this run: what was promised about it before is decided.
+    pub joined: u64,
 }
 
 /// One copy of a partition.
@@ -166,6 +168,13 @@ impl View {
     #[must_use]
     pub fn is_lost(&self, store: StoreId) -> bool {
         self.lost.contains(&store)
+    }
+
+    /// Whether what was promised about a node that joined in the epoch `joined` is decided: it has been taken out
+    /// since, or has joined again. A view of before that epoch decides nothing.
+    #[must_use]
+    pub fn has_decided(&self, node: NodeId, joined: u64) -> bool {
+        self.epoch >= joined && self.members.get(&node).is_none_or(|member| member.joined > joined)
     }
 
     /// A number that two views share only if they are the same: for logs and to compare nodes.

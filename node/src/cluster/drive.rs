@@ -207,7 +207,7 @@ impl<P: Platform> Cluster<P> {
         self.settle();
     }
 
-    async fn ask_promises(&self, voter: StoreId, wanted: Vec<(NodeId, Incarnation, bool)>) {
+    async fn ask_promises(&self, voter: StoreId, wanted: Vec<(NodeId, Incarnation, u64, bool)>) {
         let own = self.inner.agent.borrow().own().store;
         let promises = if voter == own {
             self.promise(&wanted)

@@ -15,17 +15,18 @@ pub(super) const SIGN_OFF: u16 = OWN_KINDS + 1;
 /// [`PROMISES`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AskPromises {
-    /// Which runs of which nodes are to lead no more; the flag: also if the voter hears them.
-    pub(super) wanted: Vec<(NodeId, Incarnation, bool)>,
+    /// Which nodes are to lead no more, in which runs, and since which epochs they are members; the flag: also if
+    /// the voter hears them.
+    pub(super) wanted: Vec<(NodeId, Incarnation, u64, bool)>,
 }
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Promises {
     /// What became of each wish; times count from when the answer was made.
-    pub(super) made: Vec<(NodeId, Incarnation, Promise)>,
+    pub(super) made: Vec<(NodeId, Incarnation, u64, Promise)>,
     /// All promises of this voter that nobody has decided.
-    pub(super) undecided: Vec<(NodeId, Incarnation)>,
+    pub(super) undecided: Vec<(NodeId, Incarnation, u64)>,
 }
 
 /// [`SIGN_OFF`]; the answer is whether the asked one leads, as a byte.

@@ -21,8 +21,8 @@ use world::Reached;
 /// Histories without a planted bug.
 const SEEDS: u64 = 250;
 
-/// Histories in which a planted bug has to show itself.
-const PLANTED_SEEDS: u64 = 600;
+/// Histories in which a planted bug has to show itself; the rarest, a lease from its answer on, took 766.
+const PLANTED_SEEDS: u64 = 3000;
 
 fn story(seed: u64) -> String {
     let run = run(seed, true);

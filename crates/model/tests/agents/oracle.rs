@@ -5,7 +5,7 @@ use crate::world::{MS, Machine, Reached, World};
 use multibeam_proto::view::{Batch, Op, Outcome, View};
 use multibeam_proto::{NodeId, PartitionId};
 use multibeam_wire::link::{Incarnation, Lease};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) struct Oracle {
     /// P6: what each epoch looks like.
@@ -16,6 +16,10 @@ pub(crate) struct Oracle {
     seen: Vec<(Incarnation, u64)>,
     claims: Vec<Vec<PartitionId>>,
     last_epoch: (u64, u64),
+    /// The epochs in which each node joined.
+    joins: BTreeMap<NodeId, BTreeSet<u64>>,
+    /// Of whom, since it joined in that epoch, a steward has wanted unforced that it leads no more.
+    given_up: BTreeSet<(NodeId, u64)>,
 }
 
 impl Oracle {
@@ -26,6 +30,8 @@ impl Oracle {
             seen: vec![Default::default(); machines],
             claims: vec![Vec::new(); machines],
             last_epoch: (0, 0),
+            joins: BTreeMap::new(),
+            given_up: BTreeSet::new(),
         }
     }
 
@@ -77,6 +83,11 @@ impl Oracle {
             return Ok(());
         }
         reached.epochs += 1;
+        for (node, member) in after.members() {
+            if before.members().get(node).is_none_or(|known| known.incarnation != member.incarnation) {
+                self.joins.entry(*node).or_default().insert(after.epoch());
+            }
+        }
         let refused = |place: usize| outcome.refused.iter().any(|(at, _)| *at == place);
         let mut scratch = before.clone();
         for (place, op) in batch.ops.iter().enumerate() {
@@ -115,6 +126,32 @@ impl Oracle {
                 "R7: {:?} lets {:?} of {to:?} lead, which runs as {runs:?}",
                 voter.node, lease.incarnation
             ));
+        }
+        Ok(())
+    }
+
+    /// R7: a promise ends with the entry that decides it. Nobody is taken out who is heard, unless somebody gave
+    /// it up since it joined last.
+    pub(crate) fn wished(
+        &mut self,
+        epoch: u64,
+        wanted: &[(NodeId, Incarnation, u64, bool)],
+    ) -> Result<(), String> {
+        for (node, _, says, forced) in wanted {
+            let joins = self.joins.get(node).and_then(|joins| joins.range(..=epoch).next_back());
+            let Some(joined) = joins.copied() else {
+                return Err(format!("R7: {node:?} is to lead no more, and is no member in epoch {epoch}"));
+            };
+            if joined != *says {
+                return Err(format!("{node:?} joined in epoch {joined}, and the view says {says}"));
+            }
+            if !forced {
+                self.given_up.insert((*node, joined));
+            } else if !self.given_up.contains(&(*node, joined)) {
+                return Err(format!(
+                    "R7: {node:?} joined in epoch {joined}, and is taken out for what was before"
+                ));
+            }
         }
         Ok(())
     }

@@ -322,7 +322,8 @@ impl World {
         self.at(when, Event::Apply(at, run));
     }
 
-    /// Applies what is committed: all of it, or one entry.
+    /// Applies what is committed: all of it, or one entry. Of several views at once, the agent may see the last
+    /// alone.
     pub(crate) fn apply(&mut self, at: usize) -> Result<(), String> {
         let all = !self.rng.one_in(3);
         let now = self.clock(at);
@@ -348,7 +349,10 @@ impl World {
                 process.outcomes.insert(process.applied, outcome);
             }
             let newer = process.view.epoch() > process.agent.view().epoch();
-            if newer && process.shown_from.is_some_and(|from| process.applied >= from) {
+            let seen = process.applied == process.commit || self.rng.one_in(2);
+            if newer && !seen {
+                self.reached.views_skipped += 1;
+            } else if newer && process.shown_from.is_some_and(|from| process.applied >= from) {
                 process.agent.applied(Arc::new(process.view.clone()), now);
                 shown = true;
             }

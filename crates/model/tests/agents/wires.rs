@@ -16,8 +16,8 @@ pub(crate) enum Message {
     State(Arc<View>),
     Append { term: u64, leader: StoreId, log: Log, commit: usize, sent: Time },
     Appended { term: u64, accepted: bool, has: usize, sent: Time },
-    AskPromises(Vec<(NodeId, Incarnation, bool)>),
-    Promised { made: Vec<(NodeId, Incarnation, Promise)>, undecided: Vec<(NodeId, Incarnation)> },
+    AskPromises(Vec<(NodeId, Incarnation, u64, bool)>),
+    Promised { made: Vec<(NodeId, Incarnation, u64, Promise)>, undecided: Vec<(NodeId, Incarnation, u64)> },
     SignedOff,
 }
 
@@ -225,7 +225,7 @@ impl World {
             }
             Message::Promised { made, undecided } => {
                 process.agent.heard(from.store, now);
-                if made.iter().any(|(_, _, promise)| matches!(promise, Promise::Made { .. })) {
+                if made.iter().any(|(_, _, _, promise)| matches!(promise, Promise::Made { .. })) {
                     tell!(self, "{at} hears that {:?} promised {made:?}", from.store);
                 }
                 if let Some(process) = self.process(at) {

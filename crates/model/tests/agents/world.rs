@@ -44,6 +44,7 @@ reached! {
     events,
     epochs,
     taken_over,
+    views_skipped,
     promised,
     forced,
     undecided_at_start,
@@ -130,7 +131,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub to: Option<u64>,
-    pub made: Vec<(NodeId, Incarnation, Promise)>,
+    pub made: Vec<(NodeId, Incarnation, u64, Promise)>,
 }
 
 pub(crate) struct World {
@@ -472,7 +473,10 @@ impl World {
                 tell!(self, "{at} isolated: {isolated}");
             }
             Output::Act(Act::AskPromises { voter, wanted }) => {
-                self.reached.forced += wanted.iter().filter(|(_, _, forced)| *forced).count() as u64;
+                if let Some(process) = &self.machines[at].process {
+                    self.oracle.wished(process.agent.view().epoch(), &wanted)?;
+                }
+                self.reached.forced += wanted.iter().filter(|(_, _, _, forced)| *forced).count() as u64;
                 if !wanted.is_empty() {
                     tell!(self, "{at} asks {voter:?} for promises {wanted:?}");
                 }
@@ -491,7 +495,12 @@ impl World {
     }
 
     /// A voter promises; the answer leaves when it is durable.
-    pub(crate) fn promise(&mut self, at: usize, wanted: &[(NodeId, Incarnation, bool)], to: Option<u64>) {
+    pub(crate) fn promise(
+        &mut self,
+        at: usize,
+        wanted: &[(NodeId, Incarnation, u64, bool)],
+        to: Option<u64>,
+    ) {
         let now = self.clock(at);
         let Some(process) = self.process(at) else { return };
         let made = process.agent.promise(wanted, now);
@@ -500,7 +509,7 @@ impl World {
             tell!(self, "{at} promises {made:?}");
         }
         self.reached.promised +=
-            made.iter().filter(|(_, _, promise)| matches!(promise, Promise::Made { .. })).count() as u64;
+            made.iter().filter(|(_, _, _, promise)| matches!(promise, Promise::Made { .. })).count() as u64;
         let most = self.machines[at].durable_us;
         let when = self.now + self.rng.between(200, most);
         let answer = Some(Answer { to, made });
@@ -514,8 +523,8 @@ impl World {
         let Some(Answer { to, made }) = answer else { return Ok(()) };
         let Some(process) = self.process(at) else { return Ok(()) };
         let undecided = process.agent.undecided();
-        let given_up = made.iter().find(|(_, _, promise)| matches!(promise, Promise::Made { .. }));
-        let given_up = given_up.map(|(node, _, _)| *node);
+        let given_up = made.iter().find(|(_, _, _, promise)| matches!(promise, Promise::Made { .. }));
+        let given_up = given_up.map(|(node, ..)| *node);
         match to {
             None => process.agent.promised(store, &made, &undecided, now),
             Some(connection) => {

@@ -364,11 +364,10 @@ impl Agent {
         self.look(now);
     }
 
-    /// A view was applied here, or came from a voter. Older ones than the newest are ignored. A voter is shown
-    /// each view that it applies, one by one: a promise is over with the view that takes the node out, and if
-    /// that is passed over, a node that has joined again is taken out once more. After a start it is shown
-    /// nothing before it has applied all that was committed when it first heard of a leader: by an older view
-    /// it might grant what it has promised not to.
+    /// A view was applied here, or came from a voter. Older ones than the newest are ignored, and views may be
+    /// passed over. After a start a voter is shown nothing before it has applied all that was committed when it
+    /// first heard of a leader: by a view from before the entry that decided a promise it would grant what it had
+    /// promised not to, since a promise that is decided is forgotten.
     pub fn applied(&mut self, view: Arc<View>, now: Time) {
         if view.epoch() <= self.view.epoch() {
             return;
@@ -382,22 +381,24 @@ impl Agent {
     /// leaves, and the times in it count from `now`.
     pub fn promise(
         &mut self,
-        wanted: &[(NodeId, Incarnation, bool)],
+        wanted: &[(NodeId, Incarnation, u64, bool)],
         now: Time,
-    ) -> Vec<(NodeId, Incarnation, Promise)> {
+    ) -> Vec<(NodeId, Incarnation, u64, Promise)> {
         let mut made = Vec::with_capacity(wanted.len());
-        for (node, incarnation, forced) in wanted {
+        for (node, incarnation, joined, forced) in wanted {
             let hears = self.hears(*node, *incarnation, now);
-            let promise = if hears && !forced && !self.grantor.has_promised(*node, *incarnation) {
+            let promise = if hears && !forced && !self.grantor.has_promised(*node, *joined) {
                 Promise::Heard
             } else {
-                self.grantor.promise(*node, *incarnation).map_or(Promise::TooMany, |counts| {
+                self.grantor.promise(*node, *incarnation, *joined).map_or(Promise::TooMany, |counts| {
                     let wait = u64::try_from(counts.since(now).as_micros()).unwrap_or(u64::MAX);
                     Promise::Made { counts_in_us: wait }
                 })
             };
-            made.push((*node, *incarnation, promise));
+            made.push((*node, *incarnation, *joined, promise));
         }
+        // A steward behind this voter's view may ask about what is decided.
+        self.grantor.applied(&self.view, now);
         made
     }
 
@@ -420,9 +421,9 @@ impl Agent {
         self.grantor.promises()
     }
 
-    /// Its promises that nobody has decided.
+    /// Its promises that nobody has decided: about which nodes, in which runs, that joined in which epochs.
     #[must_use]
-    pub fn undecided(&self) -> Vec<(NodeId, Incarnation)> {
+    pub fn undecided(&self) -> Vec<(NodeId, Incarnation, u64)> {
         self.grantor.undecided().collect()
     }
 
@@ -430,8 +431,8 @@ impl Agent {
     pub fn promised(
         &mut self,
         voter: StoreId,
-        made: &[(NodeId, Incarnation, Promise)],
-        undecided: &[(NodeId, Incarnation)],
+        made: &[(NodeId, Incarnation, u64, Promise)],
+        undecided: &[(NodeId, Incarnation, u64)],
         now: Time,
     ) {
         self.steward.promised(voter, made, undecided, now);

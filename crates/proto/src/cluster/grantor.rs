@@ -1,7 +1,8 @@
 //! A voter's side of leases (R7): whom it lets lead, and whom it has promised to let lead no more.
 //!
 //! A promise holds from when it is made and counts from when it is durable *and* `lease × 1.1` has passed since
-//! the last grant that it ends. It is over when this voter has applied the entry that takes the node out.
+//! the last grant that it ends. It is about a node since it joined in some epoch, and is over exactly when this
+//! voter has applied the entry that takes the node out or lets it join again: whatever views it sees or skips.
 
 use super::outlasts;
 use crate::planted::{self, Bug};
@@ -41,8 +42,8 @@ pub struct Grantor {
     /// Counts as the last grant to everybody: the run before may have granted until then.
     started: Time,
     granted: BTreeMap<NodeId, (Incarnation, Time)>,
-    /// The newest run of each node that is let lead no more.
-    promised: BTreeMap<NodeId, Incarnation>,
+    /// The newest run of each node that is let lead no more, and the epoch in which that joined.
+    promised: BTreeMap<NodeId, (Incarnation, u64)>,
 }
 
 impl Grantor {
@@ -69,48 +70,48 @@ impl Grantor {
 
     /// Whether a run of a node may lead, by the view that this voter has applied.
     pub fn grant(&mut self, node: NodeId, incarnation: Incarnation, view: &View, now: Time) -> bool {
-        let current = view.members().get(&node).is_some_and(|member| {
-            member.incarnation == incarnation
-                || (planted::on(Bug::StaleIncarnationGranted) && incarnation < member.incarnation)
-        });
-        if !current || self.has_promised(node, incarnation) {
+        let Some(member) = view.members().get(&node) else { return false };
+        let current = member.incarnation == incarnation
+            || (planted::on(Bug::StaleIncarnationGranted) && incarnation < member.incarnation);
+        if !current || self.has_promised(node, member.joined) {
             return false;
         }
         self.granted.insert(node, (incarnation, now));
         true
     }
 
-    /// From here on `incarnation` of `node`, and those before, are granted nothing. When the promise counts;
-    /// `None`: there are too many.
-    pub fn promise(&mut self, node: NodeId, incarnation: Incarnation) -> Option<Time> {
+    /// From here on `node`, which runs as `incarnation` since it joined in the epoch `joined`, is granted nothing
+    /// until that is decided; nor is what it was before. When the promise counts; `None`: there are too many.
+    pub fn promise(&mut self, node: NodeId, incarnation: Incarnation, joined: u64) -> Option<Time> {
         if self.promised.len() >= PROMISES_MAX && !self.promised.contains_key(&node) {
             return None;
         }
-        let until = self.promised.entry(node).or_insert(incarnation);
-        *until = (*until).max(incarnation);
+        let promised = self.promised.entry(node).or_insert((incarnation, joined));
+        if promised.1 < joined {
+            *promised = (incarnation, joined);
+        }
         let started = if planted::on(Bug::StartIsNoGrant) { Time(0) } else { self.started };
         let last = self.granted.get(&node).map_or(started, |(_, at)| *at);
         let wait = if planted::on(Bug::PromiseCountsAtOnce) { Duration::ZERO } else { outlasts(self.lease) };
         Some(last + wait)
     }
 
-    /// Whether a run is let lead no more.
+    /// Whether a node that joined in the epoch `joined` is let lead no more.
     #[must_use]
-    pub fn has_promised(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.promised.get(&node).is_some_and(|until| incarnation <= *until)
+    pub fn has_promised(&self, node: NodeId, joined: u64) -> bool {
+        self.promised.get(&node).is_some_and(|(_, until)| joined <= *until)
     }
 
-    /// Nodes that it has promised to let lead no more, and that nobody has taken out yet.
-    pub fn undecided(&self) -> impl Iterator<Item = (NodeId, Incarnation)> + '_ {
-        self.promised.iter().map(|(node, incarnation)| (*node, *incarnation))
+    /// Nodes that it has promised to let lead no more, in which run and since which epoch, and that nobody has
+    /// taken out yet.
+    pub fn undecided(&self) -> impl Iterator<Item = (NodeId, Incarnation, u64)> + '_ {
+        self.promised.iter().map(|(node, (incarnation, joined))| (*node, *incarnation, *joined))
     }
 
     /// Promises that `view` decides are over. What was granted is remembered as long as it may be in force: who
     /// goes and comes back in the same run still has it.
     pub fn applied(&mut self, view: &View, now: Time) {
-        self.promised.retain(|node, incarnation| {
-            view.members().get(node).is_some_and(|member| member.incarnation <= *incarnation)
-        });
+        self.promised.retain(|node, (_, joined)| !view.has_decided(*node, *joined));
         let wait = outlasts(self.lease);
         self.granted.retain(|node, (_, at)| view.members().contains_key(node) || now.since(*at) < wait);
     }
@@ -130,12 +131,26 @@ mod tests {
         Time(ms * 1000)
     }
 
-    fn view(incarnation: Incarnation) -> View {
-        let mut view = View::default();
+    fn join(incarnation: u64) -> Op {
         let (store, address, clients) = (StoreId(1), "a:1".into(), "".into());
-        let join = Op::Join { node: NODE, incarnation, store, address, clients, weight: 1 };
-        view.apply(&Batch { if_epoch: None, ops: vec![join] });
+        Op::Join { node: NODE, incarnation: Incarnation(incarnation), store, address, clients, weight: 1 }
+    }
+
+    fn remove(incarnation: u64) -> Op {
+        Op::Remove { node: NODE, incarnation: Incarnation(incarnation) }
+    }
+
+    /// A view after these, each of which makes an epoch.
+    fn after(ops: &[Op]) -> View {
+        let mut view = View::default();
+        for op in ops {
+            assert!(view.apply(&Batch { if_epoch: None, ops: vec![op.clone()] }).changed);
+        }
         view
+    }
+
+    fn view(incarnation: Incarnation) -> View {
+        after(&[join(incarnation.0)])
     }
 
     fn grantor(now: Time) -> Grantor {
@@ -146,38 +161,64 @@ mod tests {
     fn a_promise_counts_when_the_last_grant_has_run_out_by_any_clock() {
         let mut grantor = grantor(ms(1000));
         assert_eq!(
-            grantor.promise(NODE, RUN),
+            grantor.promise(NODE, RUN, 1),
             Some(ms(1440)),
             "the run before may have granted until it ended"
         );
         let mut grantor = Grantor::new(LEASE, None, ms(1000)).unwrap();
         assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
-        assert_eq!(grantor.promise(NODE, RUN), Some(ms(2440)));
+        assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(2440)));
         assert!(!grantor.grant(NODE, RUN, &view(RUN), ms(2001)), "it was promised");
-        assert_eq!(grantor.promise(NODE, RUN), Some(ms(2440)), "asked again");
+        assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(2440)), "asked again");
     }
 
     #[test]
     fn a_promise_is_for_a_run_and_those_before_and_outlives_the_process() {
         let mut grantor = grantor(ms(0));
-        grantor.promise(NODE, RUN);
-        grantor.promise(NODE, Incarnation(3));
+        grantor.promise(NODE, RUN, 3);
+        grantor.promise(NODE, Incarnation(3), 1);
         let mut grantor = Grantor::new(LEASE, Some(&grantor.promises()), ms(10)).unwrap();
-        assert!(!grantor.grant(NODE, RUN, &view(RUN), ms(20)));
-        assert!(!grantor.grant(NODE, Incarnation(4), &view(Incarnation(4)), ms(20)));
-        assert!(grantor.grant(NODE, Incarnation(6), &view(Incarnation(6)), ms(20)));
+        let before = [join(4), remove(4), join(5)];
+        assert!(!grantor.grant(NODE, RUN, &after(&before), ms(20)));
+        assert!(!grantor.grant(NODE, Incarnation(4), &after(&before[..1]), ms(20)));
+        let later = [&before[..], &[join(6)]].concat();
+        assert!(grantor.grant(NODE, Incarnation(6), &after(&later), ms(20)));
         assert_eq!(Grantor::new(LEASE, Some(&[0xff]), ms(0)).err(), Some(UnreadablePromises));
     }
 
+    /// Taken out, in a later run, or taken out and back in the same run: the view between is not needed.
     #[test]
-    fn a_promise_is_over_when_its_run_is_no_member() {
-        for over in [View::default(), view(Incarnation(6))] {
+    fn a_promise_is_over_with_the_entry_that_decides_it() {
+        for (over, back) in [
+            (vec![join(5), remove(5)], None),
+            (vec![join(5), join(6)], Some(Incarnation(6))),
+            (vec![join(5), remove(5), join(5)], Some(RUN)),
+        ] {
             let mut grantor = grantor(ms(0));
-            grantor.promise(NODE, RUN);
+            grantor.promise(NODE, RUN, 1);
             grantor.applied(&view(RUN), ms(1));
-            assert_eq!(grantor.undecided().collect::<Vec<_>>(), [(NODE, RUN)]);
+            assert_eq!(grantor.undecided().collect::<Vec<_>>(), [(NODE, RUN, 1)]);
+            let over = after(&over);
             grantor.applied(&over, ms(2));
             assert_eq!(grantor.undecided().count(), 0);
+            if let Some(back) = back {
+                assert!(grantor.grant(NODE, back, &over, ms(3)));
+            }
+        }
+    }
+
+    /// The steward has seen the node join again, and this voter only what was before: that decides nothing.
+    #[test]
+    fn a_promise_outlasts_views_from_before_its_node_joined() {
+        let ops = [join(4), remove(4), join(5), remove(5), join(5)];
+        let mut grantor = grantor(ms(0));
+        grantor.promise(NODE, RUN, 5);
+        for seen in 1..=5 {
+            let view = after(&ops[..seen]);
+            grantor.applied(&view, ms(1));
+            assert!(!grantor.grant(NODE, RUN, &view, ms(1)), "in epoch {seen}");
+            assert!(!grantor.grant(NODE, Incarnation(4), &view, ms(1)), "in epoch {seen}");
+            assert_eq!(grantor.undecided().count(), 1, "in epoch {seen}");
         }
     }
 
@@ -188,20 +229,20 @@ mod tests {
         assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
         grantor.applied(&View::default(), ms(2010));
         grantor.applied(&view(RUN), ms(2020));
-        assert_eq!(grantor.promise(NODE, RUN), Some(ms(2440)));
+        assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(2440)));
         let mut grantor = Grantor::new(LEASE, None, ms(0)).unwrap();
         assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
         grantor.applied(&View::default(), ms(2440));
-        assert_eq!(grantor.promise(NODE, RUN), Some(ms(440)), "it has run out, and is forgotten");
+        assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(440)), "it has run out, and is forgotten");
     }
 
     #[test]
     fn promises_are_bounded() {
         let mut grantor = grantor(ms(0));
         for node in 0..PROMISES_MAX as u64 {
-            assert!(grantor.promise(NodeId(node), RUN).is_some());
+            assert!(grantor.promise(NodeId(node), RUN, 1).is_some());
         }
-        assert_eq!(grantor.promise(NodeId(PROMISES_MAX as u64), RUN), None);
-        assert!(grantor.promise(NodeId(0), Incarnation(6)).is_some());
+        assert_eq!(grantor.promise(NodeId(PROMISES_MAX as u64), RUN, 1), None);
+        assert!(grantor.promise(NodeId(0), Incarnation(6), 2).is_some());
     }
 }

@@ -102,8 +102,9 @@ pub enum Act {
     AskPromises {
         /// Whom.
         voter: StoreId,
-        /// Which runs of which nodes are to lead no more; the flag: also if the voter hears them.
-        wanted: Vec<(NodeId, Incarnation, bool)>,
+        /// Which nodes are to lead no more, in which runs, and since which epochs they are members; the flag: also
+        /// if the voter hears them.
+        wanted: Vec<(NodeId, Incarnation, u64, bool)>,
     },
     /// Let a node have the log; [`Steward::done`] tells how it ended.
     AddLearner(StoreId),
@@ -193,8 +194,8 @@ impl Steward {
     pub fn promised(
         &mut self,
         voter: StoreId,
-        made: &[(NodeId, Incarnation, Promise)],
-        undecided: &[(NodeId, Incarnation)],
+        made: &[(NodeId, Incarnation, u64, Promise)],
+        undecided: &[(NodeId, Incarnation, u64)],
         now: Time,
     ) {
         let Some(leading) = &mut self.leading else { return };

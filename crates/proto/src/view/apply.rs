@@ -185,6 +185,7 @@ impl View {
                     clients: clients.clone(),
                     weight: *weight,
                     state: MemberState::Up,
+                    joined: self.epoch + 1,
                 };
                 self.join(*node, member)
             }
@@ -229,7 +230,7 @@ impl View {
             return Err(Refusal::BadMember);
         }
         let known = self.members.get(&node);
-        if known == Some(&member) {
+        if known.is_some_and(|known| *known == Member { joined: known.joined, ..member.clone() }) {
             return Ok(false);
         }
         if let Some(known) = known

@@ -67,6 +67,23 @@ fn a_batch_is_one_epoch_and_what_is_so_already_makes_none() {
     assert_eq!(view.apply(&late).refused, [(0, Refusal::OtherView(1))]);
 }
 
+/// Only a new run, or having been gone, makes it a member anew.
+#[test]
+fn a_member_knows_the_epoch_in_which_it_joined() {
+    let mut view = three(Durability::Memory);
+    assert_eq!(one(&mut view, remove(2, 1)), None);
+    assert_eq!(one(&mut view, join(1, 1, 11)), None);
+    assert_eq!(one(&mut view, Op::Drain { node: node(3), incarnation: Incarnation(1) }), None);
+    let joined = |view: &View| view.members.values().map(|member| member.joined).collect::<Vec<_>>();
+    assert_eq!((view.epoch, joined(&view)), (3, vec![1, 1]));
+    assert_eq!(one(&mut view, join(2, 1, 12)), None);
+    assert_eq!(one(&mut view, join(1, 2, 11)), None);
+    assert_eq!(joined(&view), [5, 4, 1]);
+    let decided = |id, joined| view.has_decided(node(id), joined);
+    assert_eq!([decided(2, 1), decided(2, 4), decided(2, 6)], [true, false, false]);
+    assert_eq!([decided(4, 5), decided(4, 6)], [true, false], "by a view from before");
+}
+
 #[test]
 fn an_earlier_run_does_not_join() {
     let mut view = three(Durability::Memory);

@@ -388,7 +388,7 @@ impl<P: Platform> Cluster<P> {
     /// Promises what a steward asks for, durably. `None`: the store failed, and the node ends.
     pub(in crate::cluster) fn promise(
         &self,
-        wanted: &[(multibeam_wire::link::NodeId, multibeam_wire::link::Incarnation, bool)],
+        wanted: &[(multibeam_wire::link::NodeId, multibeam_wire::link::Incarnation, u64, bool)],
     ) -> Option<Promises> {
         let mut agent = self.inner.agent.borrow_mut();
         let before = agent.promises();

@@ -6,7 +6,7 @@ use crate::cluster::grantor::Promise;
 use crate::cluster::outlasts;
 use crate::planted::{self, Bug};
 use crate::time::Time;
-use crate::view::Op;
+use crate::view::{Member, Op};
 use multibeam_wire::link::{Incarnation, NodeId, StoreId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -14,6 +14,8 @@ use std::time::Duration;
 #[derive(Clone, Debug)]
 struct Removal {
     incarnation: Incarnation,
+    /// The epoch in which it joined: promises about what it was before are none.
+    joined: u64,
     /// It has said itself that it leads nothing.
     signed_off: bool,
     /// Voters are to promise though they hear it: some have already, and it must be decided.
@@ -26,8 +28,8 @@ struct Removal {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Removals {
     by_node: BTreeMap<NodeId, Removal>,
-    /// Promises that somebody made and nobody decided.
-    undecided: BTreeMap<NodeId, Incarnation>,
+    /// Promises that somebody made and nobody decided: since which epoch each node is a member.
+    undecided: BTreeMap<NodeId, u64>,
 }
 
 impl Removals {
@@ -50,8 +52,7 @@ impl Removals {
         now: Time,
     ) {
         let members = input.view.members();
-        self.undecided
-            .retain(|node, until| members.get(node).is_some_and(|member| member.incarnation <= *until));
+        self.undecided.retain(|node, joined| !input.view.has_decided(*node, *joined));
         let mut still = BTreeSet::new();
         for (node, member) in members {
             let contact = if *node == input.own.node {
@@ -68,11 +69,11 @@ impl Removals {
                 continue;
             }
             still.insert(*node);
-            let known = self.by_node.get(node).is_some_and(|known| known.incarnation == member.incarnation);
+            let known = self.by_node.get(node).is_some_and(|known| known.joined == member.joined);
             if !known {
                 let counts = BTreeMap::new();
-                let incarnation = member.incarnation;
-                let removal = Removal { incarnation, signed_off: false, forced: false, counts };
+                let Member { incarnation, joined, .. } = *member;
+                let removal = Removal { incarnation, joined, signed_off: false, forced: false, counts };
                 self.by_node.insert(*node, removal);
             }
             if let Some(removal) = self.by_node.get_mut(node) {
@@ -85,23 +86,22 @@ impl Removals {
     }
 
     /// What a voter is to be asked for.
-    pub(super) fn wanted(&self, voter: StoreId) -> Vec<(NodeId, Incarnation, bool)> {
+    pub(super) fn wanted(&self, voter: StoreId) -> Vec<(NodeId, Incarnation, u64, bool)> {
         let open = self.by_node.iter().filter(|(_, removal)| !removal.counts.contains_key(&voter));
-        open.map(|(node, removal)| (*node, removal.incarnation, removal.forced)).collect()
+        open.map(|(node, removal)| (*node, removal.incarnation, removal.joined, removal.forced)).collect()
     }
 
     pub(super) fn answered(
         &mut self,
         voter: StoreId,
-        made: &[(NodeId, Incarnation, Promise)],
-        undecided: &[(NodeId, Incarnation)],
+        made: &[(NodeId, Incarnation, u64, Promise)],
+        undecided: &[(NodeId, Incarnation, u64)],
         now: Time,
     ) {
-        for (node, incarnation, promise) in made {
-            let removal = self.by_node.get_mut(node);
-            let Some(removal) = removal.filter(|removal| removal.incarnation == *incarnation) else {
-                continue;
-            };
+        for (node, incarnation, joined, promise) in made {
+            let same =
+                |removal: &&mut Removal| (removal.incarnation, removal.joined) == (*incarnation, *joined);
+            let Some(removal) = self.by_node.get_mut(node).filter(same) else { continue };
             match promise {
                 // By the voter's clock, and this one may be the faster.
                 Promise::Made { counts_in_us } => {
@@ -111,7 +111,10 @@ impl Removals {
                 Promise::Heard | Promise::TooMany => {}
             }
         }
-        self.undecided.extend(undecided.iter().copied());
+        for (node, _, joined) in undecided {
+            let until = self.undecided.entry(*node).or_insert(*joined);
+            *until = (*until).max(*joined);
+        }
     }
 
     /// Ops for those that nobody lets lead any more. `quiet`: the voters have not changed lately.
