@@ -72,6 +72,7 @@ struct World {
     shard: Shard,
     /// The lease has come or gone: it may go between making and sending as well.
     leased: bool,
+    isolated: bool,
     peer: Peer,
     peer_id: ShardId,
     now: Time,
@@ -98,6 +99,7 @@ impl World {
         Self {
             shard,
             leased: false,
+            isolated: false,
             peer: Peer::new(peer_id, id, config.ring_replies),
             peer_id,
             now: Time(1_000_000),
@@ -135,6 +137,8 @@ impl World {
             16 => match bytes.pick(64) {
                 62 => self.shard.command(RUNTIME, Command::Probe { id: 1 }, self.now),
                 63 => self.shard.command(RUNTIME, Command::Stop, self.now),
+                51 | 52 => self.isolate(true),
+                53 => self.isolate(false),
                 lease @ 54..=59 => {
                     self.leased = true;
                     self.shard.set_lease(lease % 2 == 0);
@@ -144,6 +148,14 @@ impl World {
             _ => self.client_step(what, slot, bytes),
         }
         Ok(())
+    }
+
+    /// The runtime's word on whether the node is isolated.
+    fn isolate(&mut self, isolated: bool) {
+        self.isolated = isolated;
+        let addresses = ["n2:7400", "n3:7400"].into_iter().map(Into::into).collect();
+        let word = if isolated { Command::Isolated { addresses } } else { Command::Rejoined };
+        self.shard.command(RUNTIME, word, self.now);
     }
 
     fn client_step(&mut self, what: usize, slot: usize, bytes: &mut Bytes<'_>) {
@@ -369,6 +381,7 @@ impl World {
             }
             if client.sane() {
                 client.received.check_rest(&self.truth).map_err(|error| format!("{id:?}: {error}"))?;
+                client.received.check_away(self.isolated).map_err(|error| format!("{id:?}: {error}"))?;
             }
         }
         let delivered = self.clients.iter().flatten().map(|client| client.received.delivered).sum::<u64>();

@@ -189,7 +189,7 @@ impl<P: Platform> Cluster<P> {
     /// Where the shards are told whether the node is isolated.
     pub fn serve(&self, control: Control) {
         if self.inner.agent.borrow().is_isolated() {
-            let _ = self.other_addresses();
+            control.isolated(&self.other_addresses());
         }
         *self.inner.control.borrow_mut() = Some(control);
     }

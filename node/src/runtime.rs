@@ -1,14 +1,18 @@
-//! The runtime's side of the mail: asks shards whether they turn, and tells them to stop.
+//! The runtime's side of the mail: asks shards whether they turn, tells them whether the node is isolated, and
+//! tells them to stop.
 //!
-//! One task owns the mailbox ([`serve_mail`]); the admin server and [`crate::run()`] talk to
-//! it through [`Control`]. A probe travels the way of every command: through the shard's
+//! One task owns the mailbox ([`serve_mail`]); the admin server, [`crate::run()`] and whoever holds the lease
+//! talk to it through [`Control`]. A probe travels the way of every command: through the shard's
 //! ring, with its doorbell. At most one a shard is on its way.
 
 use crate::kernel::Mail;
 use crate::platform::{Platform, RuntimeMail};
 use multibeam_proto::Command;
+use multibeam_wire::limits::{ADDRESS_BYTES_MAX, ADDRESSES_MAX};
+use smol_str::SmolStr;
+use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A shard that has not answered a probe after this long is reported as silent. A turn takes
 /// milliseconds; this is long enough for a machine that stalls for a moment.
@@ -44,10 +48,15 @@ pub(crate) enum Request {
     Health(oneshot::Sender<Health>),
 }
 
+/// Where clients are to go while the node is isolated; `None` while it is not.
+type Away = Option<Arc<[SmolStr]>>;
+
 /// Talks to the mail task.
 #[derive(Clone, Debug)]
 pub struct Control {
     requests: mpsc::Sender<Request>,
+    /// The latest value counts: one who watches, so no order of wake-ups is left to chance.
+    away: watch::Sender<Away>,
     stop: mpsc::Sender<()>,
 }
 
@@ -55,6 +64,7 @@ pub struct Control {
 #[derive(Debug)]
 pub struct Requests {
     requests: mpsc::Receiver<Request>,
+    away: watch::Receiver<Away>,
     stop: mpsc::Receiver<()>,
 }
 
@@ -63,7 +73,8 @@ pub struct Requests {
 pub fn control() -> (Control, Requests) {
     let (requests, requests_out) = mpsc::channel(REQUESTS_MAX);
     let (stop, stop_out) = mpsc::channel(1);
-    (Control { requests, stop }, Requests { requests: requests_out, stop: stop_out })
+    let (away, away_out) = watch::channel(None);
+    (Control { requests, away, stop }, Requests { requests: requests_out, away: away_out, stop: stop_out })
 }
 
 impl Control {
@@ -74,6 +85,19 @@ impl Control {
         answered.await.ok()
     }
 
+    /// The node has been without a lease for too long: every shard tells its clients to look elsewhere, first
+    /// at `addresses` (`host:port`), in this order; as soon as its ring has room. What does not fit a GOAWAY is
+    /// left out. Again with the same addresses: nothing happens.
+    pub fn isolated(&self, addresses: &[String]) {
+        let fits = addresses.iter().filter(|address| address.len() <= ADDRESS_BYTES_MAX);
+        self.away.send_replace(Some(fits.take(ADDRESSES_MAX).map(SmolStr::new).collect()));
+    }
+
+    /// The node is isolated no more.
+    pub fn rejoined(&self) {
+        self.away.send_replace(None);
+    }
+
     /// Tells every shard to stop, as soon as its ring has room. Asking twice is asking once.
     pub fn stop(&self) {
         let _ = self.stop.try_send(());
@@ -82,7 +106,7 @@ impl Control {
 
 /// Runs until every [`Control`] is gone.
 pub async fn serve_mail<P: Platform>(platform: P, mail: P::RuntimeMail, shards: usize, requests: Requests) {
-    let Requests { mut requests, mut stop } = requests;
+    let Requests { mut requests, mut away, mut stop } = requests;
     let mut post = Post::new(mail, shards);
     let mut timeout = None;
     loop {
@@ -106,6 +130,10 @@ pub async fn serve_mail<P: Platform>(platform: P, mail: P::RuntimeMail, shards: 
             biased;
             () = post.mail.rung() => {}
             Some(()) = stop.recv() => post.stop(),
+            Ok(()) = away.changed() => {
+                let away = away.borrow_and_update().clone();
+                post.tell_away(away);
+            }
             () = timed_out => post.end_round(),
             request = requests.recv() => match request {
                 Some(Request::Health(answer)) => post.wait(answer),
@@ -124,6 +152,8 @@ struct Correspondence {
     probe_in_flight: Option<u64>,
     /// An answer came in this round.
     answered: bool,
+    /// The latest word on where clients are to go waits for room.
+    away_wanted: bool,
     /// A stop waits for room.
     stop_wanted: bool,
 }
@@ -133,6 +163,7 @@ struct Post<M> {
     mail: M,
     shards: Vec<Correspondence>,
     probes_sent: u64,
+    away: Away,
     stopping: bool,
     /// Askers of the round that is going on.
     round: Option<Vec<oneshot::Sender<Health>>>,
@@ -143,7 +174,7 @@ struct Post<M> {
 impl<M: Mail> Post<M> {
     fn new(mail: M, shards: usize) -> Self {
         let shards = vec![Correspondence::default(); shards];
-        Self { mail, shards, probes_sent: 0, stopping: false, round: None, waiting: Vec::new() }
+        Self { mail, shards, probes_sent: 0, away: None, stopping: false, round: None, waiting: Vec::new() }
     }
 
     /// Reads and writes all mail and arms the bell. True: nothing is left, so wait.
@@ -181,7 +212,7 @@ impl<M: Mail> Post<M> {
         loop {
             let shard = self.shards[to];
             let probe = shard.probe_wanted && shard.probe_in_flight.is_none();
-            if !shard.stop_wanted && !probe {
+            if !shard.stop_wanted && !shard.away_wanted && !probe {
                 return;
             }
             if self.mail.room(to) == 0 {
@@ -194,6 +225,15 @@ impl<M: Mail> Post<M> {
             if shard.stop_wanted {
                 self.shards[to].stop_wanted = false;
                 self.mail.push(to, Command::Stop);
+            } else if shard.away_wanted {
+                self.shards[to].away_wanted = false;
+                self.mail.push(
+                    to,
+                    match &self.away {
+                        Some(addresses) => Command::Isolated { addresses: Arc::clone(addresses) },
+                        None => Command::Rejoined,
+                    },
+                );
             } else {
                 self.probes_sent += 1;
                 self.shards[to].probe_wanted = false;
@@ -207,6 +247,13 @@ impl<M: Mail> Post<M> {
         if !self.stopping {
             self.stopping = true;
             self.shards.iter_mut().for_each(|shard| shard.stop_wanted = true);
+        }
+    }
+
+    fn tell_away(&mut self, away: Away) {
+        if self.away != away {
+            self.away = away;
+            self.shards.iter_mut().for_each(|shard| shard.away_wanted = true);
         }
     }
 
@@ -323,6 +370,39 @@ mod tests {
         post.mail.inbox.extend([(0, Command::Probed { id: 3 }), (1, Command::Probed { id: 2 })]);
         post.settle();
         assert!(answered.try_recv().unwrap().is_good());
+    }
+
+    #[test]
+    fn the_latest_word_on_isolation_waits_for_room_and_goes_once() {
+        let mut post = post(2);
+        let word = |name: &str| Some(Arc::from([SmolStr::new(name)]));
+        post.mail.full[1] = true;
+        post.tell_away(word("a:1"));
+        post.settle();
+        post.tell_away(word("b:1"));
+        post.tell_away(word("b:1"));
+        post.mail.full = vec![false; 2];
+        post.settle();
+        let isolated =
+            |to, name: &str| (to, Command::Isolated { addresses: Arc::from([SmolStr::new(name)]) });
+        assert_eq!(post.mail.sent, [isolated(0, "a:1"), isolated(0, "b:1"), isolated(1, "b:1")]);
+        post.mail.full = vec![false; 2];
+        post.tell_away(None);
+        post.settle();
+        assert_eq!(post.mail.sent[3..], [(0, Command::Rejoined), (1, Command::Rejoined)]);
+    }
+
+    #[test]
+    fn addresses_that_fit_no_goaway_are_left_out() {
+        let (control, requests) = control();
+        let mut addresses = vec!["x".repeat(129)];
+        addresses.extend((0..9).map(|n| format!("n{n}:1")));
+        control.isolated(&addresses);
+        let told: Vec<_> =
+            requests.away.borrow().iter().flat_map(|it| it.iter()).map(ToString::to_string).collect();
+        assert_eq!(told, addresses[1..9]);
+        control.rejoined();
+        assert!(requests.away.borrow().is_none());
     }
 
     #[test]

@@ -71,7 +71,7 @@ enum Command {
     /// Run seeds with each planted bug until three have caught it
     Planted {
         /// Seeds to try
-        #[arg(long, value_parser = seeds, default_value = "0..300")]
+        #[arg(long, value_parser = seeds, default_value = "0..600")]
         seeds: Range<u64>,
         /// One bug only
         #[arg(long, value_parser = bug)]

@@ -134,7 +134,8 @@ impl Client {
         Ok(Subscription::new(Arc::clone(shared), id, ""))
     }
 
-    /// Waits until the client is connected.
+    /// Waits until the client is connected, be it to a node that serves nobody at present
+    /// ([`State::Stale`]).
     ///
     /// # Errors
     /// The last error, once every server was tried in vain since the last connection, or
@@ -145,7 +146,7 @@ impl Client {
         let mut status = self.status();
         loop {
             match status.state {
-                State::Connected => return Ok(()),
+                State::Connected | State::Stale => return Ok(()),
                 State::Closed => return Err(status.last_error.unwrap_or(ConnectionError::Closed)),
                 State::Connecting | State::Waiting if status.failures_in_row >= servers => {
                     return Err(status.last_error.unwrap_or(ConnectionError::Closed));

@@ -1,10 +1,15 @@
 //! The task of one client: dials, reads, writes and sleeps as the session says. It decides
 //! nothing.
+//!
+//! While the session wants one, there is a second connection ([`Second`]) beside the present one, which may
+//! become the present one. What a connection that is left has to say is written by a task of its own.
 
 use crate::connector::Connector;
-use crate::session::{Dial, Flow};
+use crate::session::{Beside, Dial, Flow};
 use crate::shared::Shared;
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadHalf, WriteHalf};
@@ -35,7 +40,7 @@ pub(crate) async fn run(shared: Arc<Shared>, connector: impl Connector) {
                 let error = match opened {
                     Ok(stream) => {
                         shared.with(|locked, now_ms| locked.session.connected(now_ms));
-                        serve(&shared, stream).await.err()
+                        serve(&shared, &connector, stream).await.err()
                     }
                     Err(error) => Some(error),
                 };
@@ -78,20 +83,114 @@ async fn pause(shared: &Shared) {
     shared.with(|locked, now_ms| locked.session.handle_timeout(now_ms));
 }
 
+/// A stream, and what is to be written to it.
+struct Wire<S> {
+    reader: ReadHalf<S>,
+    writer: WriteHalf<S>,
+    output: Vec<u8>,
+    unflushed: bool,
+}
+
+impl<S: AsyncRead + AsyncWrite> Wire<S> {
+    fn new(stream: S) -> Self {
+        let (reader, writer) = tokio::io::split(stream);
+        Self { reader, writer, output: Vec::new(), unflushed: false }
+    }
+
+    fn has_output(&self) -> bool {
+        self.unflushed || !self.output.is_empty()
+    }
+
+    fn written(&mut self, written: usize) {
+        self.unflushed = written > 0;
+        self.output.drain(..written);
+    }
+}
+
+/// The connection beside the present one.
+enum Second<'a, S> {
+    None,
+    Opening(Pin<Box<dyn Future<Output = io::Result<S>> + Send + 'a>>),
+    Open(Wire<S>),
+}
+
+/// What came of it.
+enum Step<S> {
+    Opened(io::Result<S>),
+    Wrote(io::Result<usize>),
+    Read(io::Result<usize>),
+}
+
+impl<S: AsyncRead + AsyncWrite> Second<'_, S> {
+    /// Goes on with it; never ends where there is none. Dropping the future loses nothing.
+    async fn step(&mut self, input: &mut [u8]) -> Step<S> {
+        match self {
+            Self::None => std::future::pending().await,
+            Self::Opening(opening) => Step::Opened(opening.await),
+            Self::Open(wire) => {
+                let writes = wire.has_output();
+                tokio::select! {
+                    biased;
+                    written = write_or_flush(&mut wire.writer, &wire.output), if writes => Step::Wrote(written),
+                    read = wire.reader.read(input) => Step::Read(read),
+                }
+            }
+        }
+    }
+
+    /// Takes over what [`Second::step`] said.
+    fn stepped(&mut self, step: Step<S>, input: &[u8], shared: &Shared) {
+        let failed = match step {
+            Step::Opened(Ok(stream)) => {
+                *self = Self::Open(Wire::new(stream));
+                return shared.with(|locked, now_ms| locked.session.beside_connected(now_ms));
+            }
+            Step::Wrote(Ok(written)) => {
+                if let Self::Open(wire) = self {
+                    wire.written(written);
+                }
+                return;
+            }
+            Step::Read(Ok(read)) if read > 0 => {
+                return shared.with(|locked, now_ms| locked.session.beside_bytes(&input[..read], now_ms));
+            }
+            Step::Read(Ok(_)) => io::Error::new(io::ErrorKind::UnexpectedEof, "the other side closed it"),
+            Step::Opened(Err(error)) | Step::Wrote(Err(error)) | Step::Read(Err(error)) => error,
+        };
+        *self = Self::None;
+        shared.with(|locked, now_ms| locked.session.beside_failed(&failed, now_ms));
+    }
+}
+
+/// Says the last words on a connection that is left, beside everything else.
+fn part<S: AsyncRead + AsyncWrite + Send + 'static>(wire: Wire<S>) {
+    tokio::spawn(async move {
+        let Wire { mut reader, mut writer, output, .. } = wire;
+        let mut input = vec![0; READ_BYTES];
+        let _late = timeout(CLOSING_MAX, finish(&mut reader, &mut writer, &output, &mut input)).await;
+    });
+}
+
 /// Moves bytes until the connection is over: `Ok` where the session ended it.
-async fn serve<S: AsyncRead + AsyncWrite>(shared: &Shared, stream: S) -> io::Result<()> {
-    let (mut reader, mut writer) = tokio::io::split(stream);
-    let mut input = vec![0; READ_BYTES];
-    let mut output = Vec::new();
-    let mut unflushed = false;
+async fn serve<C: Connector>(shared: &Shared, connector: &C, stream: C::Stream) -> io::Result<()> {
+    let mut wire = Wire::new(stream);
+    let mut second: Second<'_, C::Stream> = Second::None;
+    let (mut input, mut second_input) = (vec![0; READ_BYTES], Vec::new());
     let mut sleep = std::pin::pin!(sleep_until(Instant::now() + IDLE_MAX));
     loop {
-        let (flow, deadline) = shared.with(|locked, now_ms| {
+        let mut bytes = Vec::new();
+        let beside = shared.with(|locked, now_ms| {
             locked.session.handle_timeout(now_ms);
-            let flow = locked.session.poll_output(now_ms, &mut output);
+            locked.session.poll_beside(now_ms, &mut bytes)
+        });
+        second_input.resize(if beside == Beside::None { 0 } else { READ_BYTES }, 0);
+        arrange(beside, &bytes, &mut wire, &mut second, connector);
+        let (flow, deadline) = shared.with(|locked, now_ms| {
+            let flow = locked.session.poll_output(now_ms, &mut wire.output);
             (flow, locked.session.next_deadline_ms())
         });
         if flow == Flow::Close {
+            let Wire { mut reader, mut writer, output, .. } = wire;
             let _late = timeout(CLOSING_MAX, finish(&mut reader, &mut writer, &output, &mut input)).await;
             return Ok(());
         }
@@ -99,24 +198,58 @@ async fn serve<S: AsyncRead + AsyncWrite>(shared: &Shared, stream: S) -> io::Res
         if sleep.deadline() != wake_at {
             sleep.as_mut().reset(wake_at);
         }
+        let writes = wire.has_output();
         tokio::select! {
             biased;
-            written = write_or_flush(&mut writer, &output), if unflushed || !output.is_empty() => match written {
-                Ok(written) => {
-                    unflushed = written > 0;
-                    output.drain(..written);
-                }
+            written = write_or_flush(&mut wire.writer, &wire.output), if writes => match written {
+                Ok(written) => wire.written(written),
                 Err(error) => {
-                    let _late = timeout(CLOSING_MAX, last_words(shared, &mut reader, &mut input)).await;
+                    let _late = timeout(CLOSING_MAX, last_words(shared, &mut wire.reader, &mut input)).await;
                     return Err(error);
                 }
             },
-            read = reader.read(&mut input) => match read? {
+            read = wire.reader.read(&mut input) => match read? {
                 0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the other side closed it")),
                 read => shared.with(|locked, now_ms| locked.session.handle_bytes(&input[..read], now_ms)),
             },
+            step = second.step(&mut second_input) => second.stepped(step, &second_input, shared),
             () = shared.work.notified() => {}
             () = &mut sleep => {}
+        }
+    }
+}
+
+/// Does to the second connection what the session says, and to the present one where it is left.
+fn arrange<'a, C: Connector>(
+    beside: Beside,
+    bytes: &[u8],
+    wire: &mut Wire<C::Stream>,
+    second: &mut Second<'a, C::Stream>,
+    connector: &'a C,
+) {
+    match beside {
+        Beside::None => *second = Second::None,
+        Beside::Dial(server) => {
+            *second = Second::Opening(Box::pin(async move { connector.connect(&server).await }));
+        }
+        Beside::Dialing => {}
+        Beside::Open => {
+            if let Second::Open(wire) = second {
+                wire.output.extend_from_slice(bytes);
+            }
+        }
+        Beside::Close => {
+            if let Second::Open(mut left) = std::mem::replace(second, Second::None) {
+                left.output.extend_from_slice(bytes);
+                part(left);
+            }
+        }
+        Beside::Moved => {
+            if let Second::Open(next) = std::mem::replace(second, Second::None) {
+                let mut left = std::mem::replace(wire, next);
+                left.output.extend_from_slice(bytes);
+                part(left);
+            }
         }
     }
 }

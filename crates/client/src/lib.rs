@@ -16,6 +16,10 @@
 //! not stored. A subscription, to a topic or to a filter, is resumed behind the last message it has seen, so
 //! that a reconnect neither loses nor repeats one; what is missing all the same comes as [`Event::Gap`].
 //!
+//! A client that its node sends elsewhere makes the next connection before it breaks the present one. Cut off
+//! from the majority of its cluster a node serves nobody, and its clients are [`State::Stale`]: they stay unless
+//! they find one that serves.
+//!
 //! Over a restart of the process, a subscription goes on behind a [`Cursor`]: one that a [`CursorStore`]
 //! keeps ([`Client::subscribe_stored`], at least once), or one that the application keeps together with
 //! its own data ([`Subscription::cursor`], exactly once).

@@ -7,7 +7,9 @@
 //!    [`Session::connected`] or [`Session::disconnected`];
 //! 2. hands over what it reads with [`Session::handle_bytes`], and calls
 //!    [`Session::handle_timeout`] at [`Session::next_deadline_ms`];
-//! 3. after each call drains [`Session::poll_output`] and [`Session::poll_notice`].
+//! 3. before each wait asks [`Session::poll_beside`] whether to open, or close, a second connection: see
+//!    [`Beside`];
+//! 4. after each call drains [`Session::poll_output`] and [`Session::poll_notice`].
 //!
 //! Times are milliseconds on a clock that never goes back.
 
@@ -15,6 +17,7 @@ mod application;
 mod backoff;
 mod connection;
 mod deliveries;
+mod departure;
 mod hand;
 mod ledger;
 mod publishes;
@@ -23,6 +26,7 @@ mod subscription;
 mod subscriptions;
 mod target;
 
+pub use departure::Beside;
 pub use hand::HandoutId;
 pub use subscriptions::Next;
 
@@ -33,6 +37,7 @@ use crate::random::Random;
 use crate::status::{ClientStats, State, Status};
 use backoff::Backoff;
 use connection::{Connection, Directions};
+use departure::{Departure, Parted};
 use ledger::Ledger;
 use multibeam_wire::{ProducerId, SubscriptionId};
 use publishes::Publishes;
@@ -101,6 +106,12 @@ pub struct Session {
     dials: usize,
     /// Servers that the last node named, before those of the configuration.
     named: VecDeque<String>,
+    /// The node wants this client elsewhere.
+    departure: Option<Departure>,
+    /// Between attempts beside a connection; and what is left to be said on a connection that is none
+    /// any more.
+    backoff_beside: Backoff,
+    parted: Option<Parted>,
     wake: bool,
 }
 
@@ -128,6 +139,9 @@ impl Session {
             connections: 0,
             dials: 0,
             named: VecDeque::new(),
+            departure: None,
+            backoff_beside: Backoff::new(millis(config.backoff_min), millis(config.backoff_max)),
+            parted: None,
             wake: false,
             config,
         }
@@ -171,8 +185,11 @@ impl Session {
     pub fn connected(&mut self, now_ms: u64) {
         let Link::Dialing { server, .. } = &self.link else { return };
         self.connections += 1;
-        let connection =
-            Connection::new(server.clone(), self.connections, now_ms, &mut self.ledger, &self.config);
+        let held_bytes = self.ledger.subscriptions.held_bytes();
+        let mut connection =
+            Connection::new(server.clone(), self.connections, now_ms, held_bytes, &self.config);
+        connection.adopt(&mut self.ledger);
+        self.parted = None;
         self.link = Link::Open(Box::new(connection));
         self.invariants();
     }
@@ -187,15 +204,15 @@ impl Session {
                 self.failed(ConnectionError::unreachable(&server, error), None, now_ms);
             }
             Link::Open(connection) => {
-                let held = connection.established().is_some_and(|established| {
-                    now_ms - established.since_ms >= HELD_MS_MAX.min(2 * established.interval_ms)
-                });
+                let held = has_held(&connection, now_ms);
                 if held {
                     self.backoff.reset();
                 }
                 let lost = ConnectionError::lost(connection.server(), error);
                 let (error, directions) =
                     connection.into_ending().map_or((lost, None), |ending| (ending.error, ending.directions));
+                let departure = self.departure.take();
+                let directions = directions.or_else(|| Some(departure?.directions(now_ms)));
                 let directions = directions
                     .map(|it| Directions { retry_after_ms: it.retry_after_ms.or(held.then_some(0)), ..it });
                 self.failed(error, directions, now_ms);
@@ -214,8 +231,8 @@ impl Session {
             self.ledger.stats.connects += 1;
             self.status.failures_in_row = 0;
             self.status.session = Some(established.session);
-            self.status_is(State::Connected);
         }
+        self.hear(now_ms);
         self.invariants();
     }
 
@@ -231,6 +248,7 @@ impl Session {
             Link::Open(connection) => connection.handle_timeout(now_ms),
             Link::Waiting { .. } | Link::Dialing { .. } | Link::Closed => {}
         }
+        self.depart(now_ms);
         self.invariants();
     }
 
@@ -253,7 +271,8 @@ impl Session {
             Link::Closed => None,
         };
         let publish = self.ledger.publishes.next_deadline_ms();
-        link.into_iter().chain(publish).min()
+        let departure = self.departure.as_ref().and_then(Departure::next_deadline_ms);
+        link.into_iter().chain(publish).chain(departure).min()
     }
 
     /// The next thing to tell the application.
@@ -270,7 +289,7 @@ impl Session {
     /// The driver is gone: nothing will happen any more.
     pub fn finish(&mut self) {
         self.close();
-        self.link = Link::Closed;
+        (self.link, self.departure) = (Link::Closed, None);
         self.status.session = None;
         self.status_is(State::Closed);
         self.invariants();
@@ -296,7 +315,7 @@ impl Session {
             self.link = Link::Closed;
             return;
         }
-        if self.status.state != State::Connected {
+        if !matches!(self.status.state, State::Connected | State::Stale) {
             self.status.failures_in_row += 1;
         }
         self.status.last_error = Some(error);
@@ -320,6 +339,14 @@ impl Session {
             self.ledger.subscriptions.invariants();
             self.ledger.publishes.invariants();
             assert!(self.closed || !matches!(self.link, Link::Closed));
+            assert!(self.departure.is_none() || matches!(self.link, Link::Open(_)));
         }
     }
+}
+
+/// Whether it has held for so long that pauses begin short again.
+fn has_held(connection: &Connection, now_ms: u64) -> bool {
+    connection.established().is_some_and(|established| {
+        now_ms - established.since_ms >= HELD_MS_MAX.min(2 * established.interval_ms)
+    })
 }

@@ -8,8 +8,11 @@ pub enum State {
     /// A connection is being opened, or its handshake runs.
     #[default]
     Connecting,
-    /// The node has answered.
+    /// The node has answered, and serves.
     Connected,
+    /// Connected to a node that serves nobody at present, since it is cut off from the majority of its
+    /// cluster. The client stays as long as it finds no better one: nothing is lost, and nothing comes.
+    Stale,
     /// The last attempt failed; the client pauses before the next.
     Waiting,
     /// The client is closed and will not connect again.
@@ -40,6 +43,8 @@ pub struct ClientStats {
     pub connects: u64,
     /// Connections and attempts that ended.
     pub disconnects: u64,
+    /// Connections left for another one that was made beside them.
+    pub moves: u64,
     /// Publishes that the cluster has stored.
     pub publishes_done: u64,
     /// Publishes sent once more after a reconnect.

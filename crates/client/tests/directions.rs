@@ -14,7 +14,7 @@ fn go_away<'a>(retry_after_ms: u32, deadline_ms: u32, addresses: &'a [&'a str]) 
 }
 
 #[test]
-fn a_client_sent_away_stays_until_its_slot_then_tries_the_named_nodes_first() {
+fn a_client_that_finds_no_other_node_leaves_at_the_deadline_and_tries_the_named_ones_first() {
     let mut rig = Rig::connected(Config { servers: vec!["node:1".into(), "node:2".into()], ..config() });
     rig.advance(15_000);
     let beat = rig.node.frame(&Payload::Heartbeat);
@@ -26,6 +26,10 @@ fn a_client_sent_away_stays_until_its_slot_then_tries_the_named_nodes_first() {
     let ack = rig.node.acks(1);
     rig.say(&ack);
     rig.advance(699);
+    assert!(!rig.closing && rig.beside.is_empty());
+    rig.advance(1);
+    assert_eq!(rig.beside, [(rig.now_ms, "b:9".to_owned())]);
+    rig.advance(1_299);
     assert!(!rig.closing);
     rig.advance(1);
     assert!(rig.closing);
@@ -51,12 +55,16 @@ fn a_client_sent_away_stays_until_its_slot_then_tries_the_named_nodes_first() {
 }
 
 #[test]
-fn a_client_sent_away_leaves_by_the_deadline_at_the_latest() {
-    let mut rig = Rig::connected(config());
-    let bytes = rig.node.frame(&go_away(60_000, 500, &[]));
-    rig.say(&bytes);
-    rig.advance(500);
-    assert!(rig.closing);
+fn a_client_with_nowhere_else_to_go_leaves_at_its_slot_or_by_the_deadline() {
+    for (slot_ms, deadline_ms) in [(60_000, 500), (500, 60_000)] {
+        let mut rig = Rig::connected(config());
+        let bytes = rig.node.frame(&go_away(slot_ms, deadline_ms, &[]));
+        rig.say(&bytes);
+        rig.advance(499);
+        assert!(!rig.closing);
+        rig.advance(1);
+        assert!(rig.closing && rig.beside.is_empty());
+    }
 }
 
 /// After a connection that held it goes at once: it has waited for its slot. After one that did not,
@@ -150,6 +158,7 @@ fn a_node_that_claims_a_feature_nobody_offered_is_told_so() {
             generation: multibeam_wire::Generation(1),
             session: 1,
             requests_in_flight_max: 1,
+            leads: true,
         }));
         rig.say(&welcome);
         assert_eq!(rig.got.last().map(|(_, _, got)| got.clone()), Some(Got::Bye(203)), "{claimed:?}");

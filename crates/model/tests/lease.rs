@@ -6,10 +6,10 @@ mod support;
 
 use multibeam::event_loop::LoopLimits;
 use multibeam_model::sockets::Caps;
-use multibeam_proto::{ShardConfig, Time};
+use multibeam_proto::{Command, ShardConfig, Time};
 use multibeam_wire::Start;
 use std::time::Duration;
-use support::{Node, publish, subscribe};
+use support::{Node, Peer, publish, subscribe};
 
 const ALWAYS: Time = Time(u64::MAX);
 const NEVER: Time = Time(0);
@@ -80,4 +80,53 @@ fn a_lease_that_runs_out_between_the_halves_of_a_turn_lets_nothing_out() {
     assert!(subscriber.hear(&mut node)[0].starts_with("Delivery"));
     publisher.hear(&mut node);
     assert_eq!(publisher.acked.0, 1);
+}
+
+fn isolated(address: &str) -> Command {
+    Command::Isolated { addresses: [address].into_iter().map(Into::into).collect() }
+}
+
+/// The GOAWAYs among frames: reason, deadline, slot.
+fn words(heard: &[String]) -> Vec<(u16, u32, u32)> {
+    let number = |frame: &str, name: &str| {
+        let (_, rest) = frame.split_once(&format!("{name}: ")).unwrap();
+        rest.split(',').next().unwrap().parse().unwrap()
+    };
+    let words = heard.iter().filter(|frame| frame.starts_with("GoAway"));
+    words
+        .map(|it| (number(it, "reason") as u16, number(it, "deadline_ms"), number(it, "retry_after_ms")))
+        .collect()
+}
+
+#[test]
+fn an_isolated_node_tells_everybody_once_and_who_comes_behind_the_welcome() {
+    let mut node = node();
+    let mut old: Vec<Peer> = (0..40).map(|_| node.client()).collect();
+    node.command(isolated("n2:7400"));
+    node.command(isolated("n2:7400"));
+    let mut slots = Vec::new();
+    for client in &mut old {
+        let heard = client.hear(&mut node);
+        let [(reason, deadline, slot)] = words(&heard)[..] else { panic!("{heard:?}") };
+        assert!(reason == 2 && deadline == 10_000 && slot < deadline, "{heard:?}");
+        assert!(heard[0].contains("n2:7400"));
+        slots.push(slot);
+    }
+    // In each quarter of the time there are some.
+    assert!((0..4).all(|part| slots.iter().any(|slot| slot / 2500 == part)), "{slots:?}");
+
+    let mut new = node.connect();
+    new.say(&mut node, &support::hello());
+    let heard = new.hear(&mut node);
+    assert!(heard[0].starts_with("Welcome") && words(&heard[1..]).len() == 1, "{heard:?}");
+
+    // Other addresses are another word.
+    node.command(isolated("n3:7400"));
+    assert!(new.hear(&mut node)[0].contains("n3:7400"));
+    node.command(Command::Rejoined);
+    for client in old.iter_mut().chain([&mut new]) {
+        assert_eq!(words(&client.hear(&mut node)).last(), Some(&(4, 0, 0)));
+    }
+    let mut late = node.client();
+    assert_eq!(late.hear(&mut node), Vec::<String>::new());
 }

@@ -7,7 +7,7 @@
 //! * *cursor with credit*: [`Command::Append`]: sent while the ring has room, otherwise the
 //!   follower's cursor in the home shard's log just stays, and if the log overruns it, the
 //!   next message says so by its `prev`;
-//! * *latest value*: [`Command::Unfollow`], [`Command::Stop`]: kept at their source as a
+//! * *latest value*: [`Command::Unfollow`], [`Command::Isolated`], [`Command::Rejoined`], [`Command::Stop`]: kept at their source as a
 //!   state until there is room.
 
 use crate::class::PartitionId;
@@ -65,6 +65,15 @@ pub enum Command {
         /// Of the probe.
         id: u64,
     },
+    /// Runtime → shard: the node is cut off from the majority: tell all clients, and those who come, that they
+    /// are better served elsewhere. Again with other addresses, all are told again.
+    Isolated {
+        /// Nodes for them to try: at most [`multibeam_wire::limits::ADDRESSES_MAX`], each of at most
+        /// [`multibeam_wire::limits::ADDRESS_BYTES_MAX`] bytes.
+        addresses: Arc<[SmolStr]>,
+    },
+    /// Runtime → shard: it is not cut off any more: tell those who were told otherwise.
+    Rejoined,
     /// Runtime → shard: accept nobody, say BYE to all, end.
     Stop,
 }
@@ -80,6 +89,8 @@ impl Command {
             | Self::Append { .. }
             | Self::Unfollow { .. }
             | Self::Probe { .. }
+            | Self::Isolated { .. }
+            | Self::Rejoined
             | Self::Stop => false,
         }
     }

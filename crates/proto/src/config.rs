@@ -21,6 +21,8 @@ pub struct ShardConfig {
     pub ack_timeout: Duration,
     /// A publish ends this soon, then as *unknown*.
     pub publish_deadline: Duration,
+    /// An isolated node asks its clients to look for another one, each in a slot of its own within this time.
+    pub goaway_spread: Duration,
     /// Payload bytes of publishes that a client may have unacknowledged.
     pub publish_window_bytes: u32,
     /// Requests of one session that wait for their answer; see
@@ -50,6 +52,7 @@ impl Default for ShardConfig {
             hello_timeout: Duration::from_secs(4),
             ack_timeout: Duration::from_secs(30),
             publish_deadline: Duration::from_secs(5),
+            goaway_spread: Duration::from_secs(10),
             publish_window_bytes: 64 * 1024,
             requests_in_flight_max: multibeam_wire::limits::REQUESTS_IN_FLIGHT_MAX,
             deliveries_in_flight_max: 4096,

@@ -50,6 +50,16 @@ pub(crate) enum Phase {
     Closing(CloseCode),
 }
 
+/// What is true for all sessions of a shard at a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Standing {
+    /// The node holds a lease.
+    pub(crate) leads: bool,
+    /// Number of the latest word on whether clients are to go elsewhere; 0 for none. It may come round: a
+    /// client that took nothing for 255 words is not told of the next.
+    pub(crate) away: u8,
+}
+
 /// One client. A million of them are a million times its size: see docs/CAPACITY.md.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -61,10 +71,10 @@ pub(crate) struct Session {
     pub(crate) blocked: bool,
     /// That will be so once all that is staged has been taken.
     blocks_when_taken: bool,
-    /// A topic whose class disconnects has overrun it.
-    pub(crate) too_slow: bool,
     /// A sign of life is due.
     pub(crate) heartbeat_owed: bool,
+    /// What the client was last told of whether to go elsewhere; see [`Standing::away`].
+    told_away: u8,
     /// BYE is in the kernel, or has begun to be.
     pub(crate) farewell_taken: bool,
     /// HELLO was accepted.
@@ -100,8 +110,8 @@ impl Session {
             touched: false,
             blocked: false,
             blocks_when_taken: false,
-            too_slow: false,
             heartbeat_owed: false,
+            told_away: 0,
             farewell_taken: false,
             welcomed: false,
             compact: false,
@@ -156,34 +166,46 @@ impl Session {
     }
 
     /// Whether everything that the peer asked for before its end has been answered and sent.
-    pub(crate) fn finished(&self) -> bool {
-        matches!(self.phase, Phase::Ending) && self.requests.is_empty() && !self.has_output()
+    pub(crate) fn finished(&self, standing: Standing) -> bool {
+        matches!(self.phase, Phase::Ending) && self.requests.is_empty() && !self.has_output(standing)
     }
 
     /// Whether a write would find something to send, as far as is known without the feeds.
-    pub(crate) fn wants_to_send(&self, leads: bool) -> bool {
-        if leads {
-            return self.has_output();
+    pub(crate) fn wants_to_send(&self, standing: Standing) -> bool {
+        if standing.leads {
+            return self.has_output(standing);
         }
         match self.phase {
             Phase::Hello | Phase::Open | Phase::Ending => {
-                self.requests.has_free_answers() || self.heartbeat_owed
+                self.requests.has_free_answers() || self.heartbeat_owed || self.away_owed(standing)
             }
             Phase::Closing(_) => !self.farewell_taken,
         }
     }
 
     /// Whether there is something to send, be it now or under a lease.
-    pub(crate) fn has_output(&self) -> bool {
+    pub(crate) fn has_output(&self, standing: Standing) -> bool {
         let owed = self.requests.has_answers()
             || self.requests.has_unsaid()
             || self.ack_owed()
             || self.heartbeat_owed;
         match self.phase {
             Phase::Hello | Phase::Ending => owed,
-            Phase::Open => owed || (self.subscriptions.has_pending() && !self.blocked),
+            Phase::Open => {
+                owed || self.away_owed(standing) || (self.subscriptions.has_pending() && !self.blocked)
+            }
             Phase::Closing(_) => !self.farewell_taken,
         }
+    }
+
+    /// Whether the client has not been told the latest of whether to go elsewhere.
+    fn away_owed(&self, standing: Standing) -> bool {
+        self.phase == Phase::Open && self.told_away != standing.away
+    }
+
+    /// There is nothing to tell a client who comes now.
+    pub(crate) fn needs_no_word(&mut self, standing: Standing) {
+        self.told_away = standing.away;
     }
 
     /// The peer had nothing to say but that it is there: it hears as much now if it was due soon, so that one

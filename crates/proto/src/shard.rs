@@ -12,6 +12,7 @@
 //! A connection that closes with a number stays known until the loop says
 //! [`Shard::closed`]; input that it still sends is not given to the shard.
 
+mod away;
 mod inbound;
 mod lease;
 mod publishing;
@@ -26,11 +27,13 @@ use crate::ids::{ConnectionId, FeedId, ShardId};
 use crate::message::Messages;
 use crate::planted::{self, Bug};
 use crate::rooms::Rooms;
-use crate::session::{Answer, Context, Made, Phase, Run, Runs, Session, Staged, Stall};
+use crate::session::{Answer, Context, Made, Phase, Run, Runs, Session, Staged, Stall, Standing};
 use crate::stats::{Stat, StatKind, Stats};
 use crate::time::Time;
 use multibeam_wire::{CloseCode, ErrorCode, Generation, Outcome, Part};
+use smol_str::SmolStr;
 use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 use subscribing::Ask;
 
@@ -85,8 +88,9 @@ pub struct Shard {
     topic: String,
     random: u64,
     stopping: bool,
-    /// The node may ack, deliver and answer.
-    leads: bool,
+    standing: Standing,
+    /// The node is isolated: where its clients are to go.
+    away: Option<Arc<[SmolStr]>>,
     /// Slots of sessions with output that only a leader may send: at most one entry a session.
     held_back: BTreeSet<u32>,
     stats: Stats,
@@ -107,7 +111,7 @@ impl Shard {
         assert!(config.requests_in_flight_max > 0 && config.deliveries_in_flight_max > 1);
         let threads = usize::from(setup.shards) + 1;
         Self {
-            feeds: Feeds::new(setup.seed, std::sync::Arc::clone(&config.classes)),
+            feeds: Feeds::new(setup.seed, Arc::clone(&config.classes)),
             sessions: Column::default(),
             runs: Runs::default(),
             rooms: Rooms::new(threads, config.ring_replies),
@@ -122,7 +126,8 @@ impl Shard {
             topic: String::new(),
             random: setup.seed ^ (u64::from(setup.id.0) << 48),
             stopping: false,
-            leads: false,
+            standing: Standing::default(),
+            away: None,
             held_back: BTreeSet::new(),
             stats: Stats::default(),
             config,
@@ -250,7 +255,7 @@ impl Shard {
     /// Whether the peer ended and everything it asked for was answered.
     #[must_use]
     pub fn finished(&self, id: ConnectionId) -> bool {
-        self.session(id).is_some_and(Session::finished)
+        self.session(id).is_some_and(|session| session.finished(self.standing))
     }
 
     /// Why the session's input must not be read, if so.
@@ -262,13 +267,13 @@ impl Shard {
     /// Whether [`Shard::stage`] has something to make.
     #[must_use]
     pub fn wants_to_send(&self, id: ConnectionId) -> bool {
-        self.session(id).is_some_and(|session| session.wants_to_send(self.leads))
+        self.session(id).is_some_and(|session| session.wants_to_send(self.standing))
     }
 
     /// Whether it has, or would have under a lease.
     #[must_use]
     pub fn has_output(&self, id: ConnectionId) -> bool {
-        self.session(id).is_some_and(Session::has_output)
+        self.session(id).is_some_and(|session| session.has_output(self.standing))
     }
 
     /// When [`Shard::timeout`] is to be called, if nothing happens before.
@@ -318,20 +323,24 @@ impl Shard {
         staged: &mut Vec<Staged>,
         now: Time,
     ) -> Made {
+        let away_slot_ms = if self.away.is_some() { self.away_slot_ms(id) } else { 0 };
         let Some(session) = session_mut(&mut self.sessions, id) else { return Made::default() };
         let mut context = Context {
             config: &self.config,
             feeds: &self.feeds,
             generation: self.setup.generation,
-            leads: self.leads,
+            standing: self.standing,
+            away: self.away.as_deref(),
+            away_slot_ms,
             session: u64::from(self.setup.id.0) << 32 | u64::from(id.generation),
             stats: &mut self.stats,
             parts: &mut self.parts,
             now,
+            too_slow: false,
         };
         let before = (out.len(), staged.len());
         let made = session.stage(bytes_max, direct, out, staged, &mut context);
-        if std::mem::take(&mut session.too_slow) {
+        if context.too_slow {
             // What was made is of no use: the farewell goes instead.
             out.truncate(before.0);
             staged.truncate(before.1);
@@ -364,11 +373,14 @@ impl Shard {
             config: &self.config,
             feeds: &self.feeds,
             generation: self.setup.generation,
-            leads: self.leads,
+            standing: self.standing,
+            away: self.away.as_deref(),
+            away_slot_ms: 0,
             session: u64::from(self.setup.id.0) << 32 | u64::from(id.generation),
             stats: &mut self.stats,
             parts: &mut self.parts,
             now,
+            too_slow: false,
         };
         let end = session.commit(taken, staged, heartbeat_in, &mut self.runs, &mut context);
         if session.stalled == Some(Stall::Requests) && !session.requests.are_full(&self.config) {
@@ -388,9 +400,7 @@ impl Shard {
     /// splitmix64.
     fn next_random(&mut self) -> u64 {
         self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+        away::mixed(self.random)
     }
 
     /// The next connection whose output, deadline or stall may have changed.
@@ -398,7 +408,7 @@ impl Shard {
         while let Some(id) = self.touched.pop_front() {
             if let Some(session) = session_mut(&mut self.sessions, id) {
                 session.touched = false;
-                if self.leads {
+                if self.standing.leads {
                     session.requests.say();
                     if session.stalled == Some(Stall::Requests) && !session.requests.are_full(&self.config) {
                         session.stalled = None;

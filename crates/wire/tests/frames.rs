@@ -15,7 +15,7 @@ mod values;
 use drawn::{Drawn, frames, payload, payload_of, types};
 use multibeam_wire::{
     ChannelId, CloseCode, Decoder, Delivery, Direction, Encoder, ErrorCode, FrameType, Header, Hello, Offset,
-    Payload, Position, Receipts, Seq, Step, limits::PAYLOAD_BYTES_MAX,
+    Payload, Position, Receipts, Seq, Step, Welcome, limits::PAYLOAD_BYTES_MAX,
 };
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -168,10 +168,14 @@ fn with_trailing_fields(
     let frame_type = sent.with(|payload| {
         payload.encode(Seq(1), Seq(0), 1, &mut payload_bytes);
         payload_bytes.drain(..16);
-        // No receipts are no payload at all, and no cursor are no flags; if something is to follow them,
-        // their number or the flags must be there.
+        // No receipts are no payload at all, and no cursor and no lease are no flags; if something is to
+        // follow them, their number or the flags must be there.
         let without_receipts = payload == Payload::Ack(Receipts::NONE) && direction == Direction::ToClient;
-        if without_receipts || matches!(payload, Payload::Hello(Hello { system_after: None, .. })) {
+        let without_flags = matches!(
+            payload,
+            Payload::Hello(Hello { system_after: None, .. }) | Payload::Welcome(Welcome { leads: false, .. })
+        );
+        if without_receipts || without_flags {
             payload_bytes.push(0);
         }
         payload.frame_type()

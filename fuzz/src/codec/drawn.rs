@@ -188,6 +188,7 @@ impl<'a> Bytes<'a> {
             generation: Generation(self.number()),
             session: self.number(),
             requests_in_flight_max: self.number_u32(),
+            leads: self.byte() & 1 != 0,
         }
     }
 

@@ -54,12 +54,11 @@ pub(super) fn check_link(decoder: LinkDecoder, stream: &[u8]) {
 /// How many flags fields the payload has.
 fn flags(payload: &Payload<'_>) -> usize {
     match payload {
-        Payload::Publish(_) | Payload::Delivery(_) | Payload::Hello(_) => 1,
+        Payload::Publish(_) | Payload::Delivery(_) | Payload::Hello(_) | Payload::Welcome(_) => 1,
         Payload::Subscribed(subscribed) => subscribed.parts.iter().count(),
         Payload::Heartbeat
         | Payload::Ack(_)
         | Payload::WindowUpdate
-        | Payload::Welcome(_)
         | Payload::Subscribe(_)
         | Payload::Unsubscribe(_)
         | Payload::Gap(_)

@@ -8,8 +8,8 @@ use super::truth::Truth;
 use super::{Check, GENERATION};
 use multibeam_proto::{Overflow, Time};
 use multibeam_wire::{
-    ChannelId, Direction, Features, Frame, FrameType, Inbound, Outcome, Payload, Position, Seq,
-    SubscriptionId, WindowUnit, flow,
+    ChannelId, Direction, Features, Frame, FrameType, GoAway, GoAwayReason, Inbound, Outcome, Payload,
+    Position, Seq, SubscriptionId, WindowUnit, flow,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -75,6 +75,8 @@ pub(super) struct Received {
     /// Sums at which we said, with a window above zero, that nothing is in flight.
     empty_at: BTreeSet<u64>,
     pub(super) delivered: u64,
+    /// Why it is to go elsewhere, as it was told last.
+    away: Option<u16>,
 }
 
 impl Received {
@@ -101,6 +103,7 @@ impl Received {
             data_limit: 0,
             empty_at: BTreeSet::new(),
             delivered: 0,
+            away: None,
         }
     }
 
@@ -185,7 +188,7 @@ impl Received {
             return Ok(());
         }
         self.check_lease(frame, made)?;
-        let made = made.at;
+        let (led, made) = (made.led, made.at);
         if self.welcomed == (header.frame_type == FrameType::Welcome) {
             return Err(format!("{:?} with welcomed {}", header.frame_type, self.welcomed));
         }
@@ -193,6 +196,9 @@ impl Received {
             Payload::Welcome(welcome) => {
                 if welcome.features != self.offered || welcome.generation.0 != GENERATION {
                     return Err(format!("{welcome:?}, but {:?} was offered", self.offered));
+                }
+                if welcome.leads != led {
+                    return Err(format!("R7: {welcome:?} of a node whose lease is {led}"));
                 }
                 self.welcomed = true;
                 self.compact = welcome.features.has(Features::COMPACT);
@@ -209,16 +215,35 @@ impl Received {
                 }
             }
             Payload::Heartbeat => {}
+            Payload::GoAway(go_away) => self.away(&go_away)?,
             Payload::WindowUpdate
             | Payload::Publish(_)
             | Payload::Hello(_)
             | Payload::Subscribe(_)
             | Payload::Unsubscribe(_)
-            | Payload::GoAway(_)
             | Payload::Reject(_)
             | Payload::Bye(_) => return Err(format!("{:?} from a shard", header.frame_type)),
         }
         self.acknowledged(header.ack_seq, header.window)
+    }
+
+    fn away(&mut self, go_away: &GoAway<'_>) -> Check {
+        let isolated = go_away.reason == GoAwayReason::Isolated as u16;
+        if !isolated && go_away.reason != GoAwayReason::Withdrawn as u16 {
+            return Err(format!("{go_away:?}, which nobody meant"));
+        }
+        let named = go_away.addresses.iter().count() == if isolated { 2 } else { 0 };
+        if !named || go_away.retry_after_ms > go_away.deadline_ms {
+            return Err(format!("{go_away:?} is not what was said"));
+        }
+        self.away = Some(go_away.reason);
+        Ok(())
+    }
+
+    /// At rest: who is to look elsewhere knows it, and who is not does not believe it any more.
+    pub(super) fn check_away(&self, isolated: bool) -> Check {
+        let told = self.away == Some(GoAwayReason::Isolated as u16);
+        if told == isolated { Ok(()) } else { Err(format!("R8: isolated {isolated}, told {:?}", self.away)) }
     }
 
     /// R7: without a lease nothing is said that only a leader may say.

@@ -105,9 +105,11 @@ impl Peer {
                 self.inbox.push_back(command);
                 Ok(())
             }
-            Command::Probe { .. } | Command::Probed { .. } | Command::Stop => {
-                Err(format!("{command:?} to another shard"))
-            }
+            command @ (Command::Probe { .. }
+            | Command::Probed { .. }
+            | Command::Isolated { .. }
+            | Command::Rejoined
+            | Command::Stop) => Err(format!("{command:?} to another shard")),
         }
     }
 

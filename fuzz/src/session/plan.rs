@@ -64,6 +64,7 @@ pub(super) fn config(bytes: &mut Bytes<'_>) -> ShardConfig {
         hello_timeout: bytes.of(&[long, seconds(2)]),
         ack_timeout: bytes.of(&[long, long, seconds(3)]),
         publish_deadline: bytes.of(&[long, seconds(1)]),
+        goaway_spread: seconds(1),
         publish_window_bytes: bytes.of(&[64 * 1024, 64]),
         requests_in_flight_max: bytes.of(&[64, 1, 2]),
         deliveries_in_flight_max: bytes.of(&[64, 2, 5]),

@@ -137,7 +137,7 @@ impl<P: Platform> Cluster<P> {
         }
         let addresses = self.other_addresses();
         let Some(control) = &*self.inner.control.borrow() else { return };
-        let _ = (control, addresses, isolated);
+        if isolated { control.isolated(&addresses) } else { control.rejoined() }
     }
 
     fn send_state(&self, to: StoreId) {

@@ -76,7 +76,7 @@ pub(super) async fn tell_losses(client: &Client) -> Infallible {
     let (mut was_connected, mut lost) = (false, false);
     loop {
         match status.state {
-            State::Connected if lost => {
+            State::Connected | State::Stale if lost => {
                 lost = false;
                 eprintln!("multibeam: connected again");
             }
@@ -85,7 +85,7 @@ pub(super) async fn tell_losses(client: &Client) -> Infallible {
                 let why = status.last_error.as_ref().map(ToString::to_string).unwrap_or_default();
                 eprintln!("multibeam: {why}; connecting again");
             }
-            State::Connected | State::Waiting | State::Connecting | State::Closed => {}
+            State::Connected | State::Stale | State::Waiting | State::Connecting | State::Closed => {}
         }
         was_connected |= status.state == State::Connected;
         status = client.status_after(status.version).await;

@@ -111,6 +111,9 @@ limits! {
     ack_timeout_ms: 1_000 to 3_600_000 => shard.ack_timeout;
     /// A publish is answered this soon, if need be with an error.
     publish_deadline_ms: 1_000 to 60_000 => shard.publish_deadline;
+    /// A node that is cut off from the majority of its cluster asks its clients to look for another
+    /// one, each in a slot of its own within this time.
+    goaway_spread_ms: 1 to 600_000 => shard.goaway_spread;
     /// Bytes of publishes that one client may have unanswered.
     publish_window_bytes: 1_024 to 16_777_216 => shard.publish_window_bytes;
     /// Publishes and subscribes that one client may have unanswered.

@@ -1,6 +1,8 @@
 //! From a failing plan to the faults that it needs: halves first, then one by one.
 
 use super::to_json;
+use crate::cluster::faults::ClusterFault;
+use crate::cluster::plan::ClusterPlan;
 use crate::plan::Plan;
 use crate::run::{Options, run_plan};
 use multibeam_model::core::planted::Bug;
@@ -18,13 +20,22 @@ pub(super) fn shrink(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
         plan = without(plan, |plan| &mut plan.faults, &fails);
         plan = without(plan, |plan| &mut plan.hostile, &fails);
         plan = without(plan, |plan| &mut plan.kernel, &fails);
+        if plan.cluster.is_some() {
+            plan = without(plan, cluster_faults, &fails);
+        }
         if size(&plan) == before {
             break;
         }
     }
+    let outcome = run_plan(&plan, options);
+    for line in
+        outcome.story.iter().cloned().chain(outcome.failures.iter().map(|failure| failure.detail.clone()))
+    {
+        eprintln!("{line}");
+    }
     eprintln!(
         "{oracle} with {} faults, {} hostile clients, {} kernel faults",
-        plan.faults.len(),
+        plan.cluster.as_ref().map_or(plan.faults.len(), |cluster| cluster.faults.len()),
         plan.hostile.len(),
         plan.kernel.len()
     );
@@ -32,8 +43,14 @@ pub(super) fn shrink(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
     Ok(true)
 }
 
+/// The faults of a plan of several nodes; of another there are none.
+fn cluster_faults(plan: &mut Plan) -> &mut Vec<(u64, ClusterFault)> {
+    &mut plan.cluster.get_or_insert_with(|| ClusterPlan::of(0).0).faults
+}
+
 fn size(plan: &Plan) -> usize {
-    plan.faults.len() + plan.hostile.len() + plan.kernel.len()
+    let cluster = plan.cluster.as_ref().map_or(0, |cluster| cluster.faults.len());
+    plan.faults.len() + plan.hostile.len() + plan.kernel.len() + cluster
 }
 
 fn oracle_of(plan: &Plan, options: Options) -> Option<String> {

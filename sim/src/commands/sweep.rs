@@ -13,7 +13,12 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 const RARE_SEEDS_MIN: u64 = 100;
 
 /// Runs seeds, `jobs` at a time, and hands out each outcome as it comes; `false` stops.
-pub fn sweep_with(seeds: Range<u64>, jobs: usize, options: Options, mut each: impl FnMut(Outcome) -> bool) {
+pub fn sweep_with(
+    seeds: impl Iterator<Item = u64> + Send + 'static,
+    jobs: usize,
+    options: Options,
+    mut each: impl FnMut(Outcome) -> bool,
+) {
     let seeds = Arc::new(Mutex::new(seeds));
     let (send, outcomes) = mpsc::channel();
     let workers: Vec<_> = (0..jobs)

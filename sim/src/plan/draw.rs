@@ -28,8 +28,7 @@ impl Plan {
         let node = node(&mut Random::new(seed, "node"), clients, slow);
         let hostile = hostile(&mut Random::new(seed, "hostile"));
         let faults = faults(&mut Random::new(seed, "faults"), &workload);
-        // Every second seed is a cluster.
-        let cluster = (seed % 2 == 1).then(|| ClusterPlan::of(seed));
+        let cluster = Self::is_cluster(seed).then(|| ClusterPlan::of(seed));
         let heal_at_ms = cluster.as_ref().map_or(QUIET_MS + FAULTS_MS, |(_, heal_at_ms)| *heal_at_ms);
         Self {
             seed,
@@ -43,6 +42,12 @@ impl Plan {
             heal_at_ms,
             cluster: cluster.map(|(cluster, _)| cluster),
         }
+    }
+
+    /// Whether a seed's plan is one of several nodes: every second is.
+    #[must_use]
+    pub const fn is_cluster(seed: u64) -> bool {
+        seed % 2 == 1
     }
 
     /// The chance of a fault of the kernel model, in 65,536.
@@ -89,7 +94,7 @@ fn node(random: &mut Random, clients: usize, slow: bool) -> NodeKnobs {
         deliveries_in_flight_max,
         producers_max: random.pick(&[2, 4, 16, 4096]),
         topics_max: random.pick(&[96, 1 << 20]),
-        messages_bytes_max: random.pick(&[80_000, 1 << 30, 1 << 30]),
+        messages_bytes_max: random.pick(&[80_000, 80_000, 1 << 30]),
         classes: delivery::classes(random, retain),
         command_batch: random.pick(&[1, 2, 16]),
         read_budget,

@@ -72,6 +72,12 @@ pub enum ConnectionError {
         /// Number of the reason on the wire.
         number: u16,
     },
+    /// The node answered that it holds no lease, so that this client stays where it is.
+    #[error("{server} does not lead at present: it is cut off from the majority of its cluster")]
+    NoLease {
+        /// Which server.
+        server: String,
+    },
     /// The node broke the protocol, and this client ended the connection.
     #[error("{server} broke the protocol: {detail} ({})", .code.label())]
     Protocol {
@@ -101,6 +107,7 @@ impl ConnectionError {
             | Self::Lost { .. }
             | Self::Silent { .. }
             | Self::SentAway { .. }
+            | Self::NoLease { .. }
             | Self::Protocol { .. }
             | Self::Closed => None,
         }
@@ -120,7 +127,8 @@ impl ConnectionError {
             | Self::HandshakeTimeout { .. }
             | Self::Lost { .. }
             | Self::Silent { .. }
-            | Self::SentAway { .. } => true,
+            | Self::SentAway { .. }
+            | Self::NoLease { .. } => true,
         }
     }
 

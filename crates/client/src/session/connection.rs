@@ -1,7 +1,8 @@
 //! One connection: its handshake, its numbered frames in both directions, its timers.
 //!
 //! What outlives it is the [`Ledger`], which each call borrows. A connection ends by itself
-//! only through [`Ending`]: the session closes what it finds ended.
+//! only through [`Ending`]: the session closes what it finds ended. One that is made beside another stops
+//! behind WELCOME, until the session has adopted it.
 
 mod exchange;
 mod timers;
@@ -12,7 +13,9 @@ use super::subscriptions::Subscriptions;
 use crate::config::Config;
 use crate::error::ConnectionError;
 use exchange::Exchange;
-use multibeam_wire::{CloseCode, Direction, Features, Generation, Inbound, Payload, ProducerId};
+use multibeam_wire::{
+    CloseCode, Direction, Features, Generation, GoAway, GoAwayReason, Inbound, Payload, ProducerId,
+};
 
 /// What is known since WELCOME.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,8 @@ pub(super) struct Established {
     pub(super) since_ms: u64,
     pub(super) interval_ms: u64,
     pub(super) session: u64,
+    /// The node held a lease.
+    pub(super) leads: bool,
     /// What is in force.
     features: Features,
     generation: Generation,
@@ -51,6 +56,43 @@ pub(super) struct Directions {
     pub(super) addresses: Vec<String>,
 }
 
+/// What a GOAWAY says.
+#[derive(Debug)]
+pub(super) enum Word {
+    /// This client is to be elsewhere.
+    Leave(Leave),
+    /// It is to stay: what was said before is void.
+    Stay,
+}
+
+/// Times are in milliseconds from when it was heard.
+#[derive(Debug)]
+pub(super) struct Leave {
+    pub(super) reason: u16,
+    /// When this client's turn is.
+    pub(super) slot_ms: u64,
+    /// When the node closes the connection; `None`: it does not.
+    pub(super) deadline_ms: Option<u64>,
+    /// To be tried first, in this order.
+    pub(super) addresses: Vec<String>,
+}
+
+impl Word {
+    fn new(go_away: &GoAway<'_>) -> Self {
+        let reason = GoAwayReason::from_number(go_away.reason);
+        if reason == Some(GoAwayReason::Withdrawn) {
+            return Self::Stay;
+        }
+        let isolated = reason == Some(GoAwayReason::Isolated);
+        Self::Leave(Leave {
+            reason: go_away.reason,
+            slot_ms: go_away.retry_after_ms.into(),
+            deadline_ms: (!isolated).then_some(go_away.deadline_ms.into()),
+            addresses: go_away.addresses.iter().map(str::to_owned).collect(),
+        })
+    }
+}
+
 /// One connection, from the moment it is open.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -60,21 +102,21 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(
-        server: String,
-        number: u64,
-        now_ms: u64,
-        ledger: &mut Ledger,
-        config: &Config,
-    ) -> Self {
-        ledger.publishes.connected();
-        ledger.subscriptions.connected(number);
-        let carried_bytes = ledger.subscriptions.carried_bytes();
+    /// A connection that says HELLO and waits for WELCOME; `held_bytes` are held for the application.
+    pub(super) fn new(server: String, number: u64, now_ms: u64, held_bytes: u64, config: &Config) -> Self {
         Self {
             inbound: Inbound::new(Direction::ToClient),
-            exchange: Exchange::new(server, number, now_ms, carried_bytes, config),
+            exchange: Exchange::new(server, number, now_ms, held_bytes, config),
             ending: None,
         }
+    }
+
+    /// It is the session's connection: everything goes by it from here on, and what another one has not
+    /// brought to its end is asked for again.
+    pub(super) fn adopt(&mut self, ledger: &mut Ledger) {
+        ledger.publishes.connected();
+        ledger.subscriptions.connected(self.exchange.number());
+        self.exchange.adopt(ledger.subscriptions.carried_bytes());
     }
 
     pub(super) fn server(&self) -> &str {
@@ -87,6 +129,27 @@ impl Connection {
 
     pub(super) fn end(&mut self, bye: Option<CloseCode>, error: ConnectionError) {
         self.ending.get_or_insert(Ending::new(bye, error));
+    }
+
+    /// It is over because the node wants this client elsewhere.
+    pub(super) fn leave(&mut self, reason: u16, directions: Option<Directions>) {
+        let error = ConnectionError::SentAway { server: self.server().to_owned(), number: reason };
+        let ending = Ending { directions, ..Ending::new(Some(CloseCode::Normal), error) };
+        self.ending.get_or_insert(ending);
+    }
+
+    pub(super) const fn is_ending(&self) -> bool {
+        self.ending.is_some()
+    }
+
+    /// Whether the node leads, by the last it has said or shown.
+    pub(super) const fn serves(&self) -> bool {
+        self.exchange.serves()
+    }
+
+    /// The last it has said of where this client is to be, once.
+    pub(super) const fn take_word(&mut self) -> Option<Word> {
+        self.exchange.take_word()
     }
 
     pub(super) fn into_ending(self) -> Option<Ending> {
@@ -106,6 +169,9 @@ impl Connection {
             };
             if self.exchange.has(Features::COMPACT) {
                 self.inbound.agree_compact();
+            }
+            if handled.is_ok() && self.established().is_some() && !self.exchange.is_adopted() {
+                return;
             }
             if let Err(ending) = handled {
                 self.ending = Some(ending);

@@ -173,16 +173,20 @@ impl Subscriptions {
         self.connection = connection;
         self.to_unsubscribe.clear();
         self.channels.clear();
-        self.carried_bytes = 0;
+        self.carried_bytes = self.held_bytes();
         for (&id, subscription) in &mut self.live {
             subscription.requested = None;
             subscription.channels.clear();
-            self.carried_bytes +=
-                subscription.unhandled().map(|frame| u64::from(frame.payload_bytes)).sum::<u64>();
             if !subscription.ended && id != SubscriptionId::SYSTEM {
                 self.to_subscribe.insert(id);
             }
         }
+    }
+
+    /// Bytes that any connection brought and nobody has handled.
+    pub(super) fn held_bytes(&self) -> u64 {
+        let frames = self.live.values().flat_map(Subscription::unhandled);
+        frames.map(|frame| u64::from(frame.payload_bytes)).sum()
     }
 
     /// Bytes that earlier connections brought and nobody has handled.

@@ -52,6 +52,8 @@ pub struct Node {
     pub generation: u64,
     pub interval_ms: u32,
     pub requests_max: u32,
+    /// Whether it holds a lease.
+    pub leads: bool,
 }
 
 impl Node {
@@ -70,6 +72,7 @@ impl Node {
             generation: 1,
             interval_ms: 10_000,
             requests_max: 256,
+            leads: true,
         }
     }
 
@@ -113,6 +116,7 @@ impl Node {
             generation: Generation(self.generation),
             session: 7,
             requests_in_flight_max: self.requests_max,
+            leads: self.leads,
         }));
         if features.has(Features::COMPACT) {
             self.inbound.agree_compact();

@@ -1,7 +1,7 @@
 //! A session and its node, joined by calls, on a clock that the test moves.
 
 use super::{Got, Node, TOPIC};
-use multibeam_client::session::{Dial, Flow, HandoutId, Next, Notice, Ticket};
+use multibeam_client::session::{Beside, Dial, Flow, HandoutId, Next, Notice, Ticket};
 use multibeam_client::{Config, Event, Message, Publish, PublishError, Published, Session, Start};
 use multibeam_wire::{Header, SubscriptionId};
 
@@ -18,6 +18,13 @@ pub struct Rig {
     pub closing: bool,
     /// The server dialled last.
     pub server: String,
+    /// Servers dialled beside a connection, with the time.
+    pub beside: Vec<(u64, String)>,
+    /// The node of the connection beside, and what it got.
+    pub second: Option<Node>,
+    pub got_beside: Vec<Got>,
+    /// What the connection before the present one got last, since the client moved.
+    pub got_before: Vec<Got>,
     open: bool,
 }
 
@@ -32,6 +39,10 @@ impl Rig {
             accepted: Vec::new(),
             closing: false,
             server: String::new(),
+            beside: Vec::new(),
+            second: None,
+            got_beside: Vec::new(),
+            got_before: Vec::new(),
             open: false,
         }
     }
@@ -92,7 +103,65 @@ impl Rig {
         self.pump();
     }
 
+    /// The connection that is being dialled beside opens, to a fresh node.
+    pub fn open_beside(&mut self) {
+        self.second = Some(Node::new());
+        self.got_beside.clear();
+        self.session.beside_connected(self.now_ms);
+        self.pump();
+    }
+
+    /// It answers, from a node that holds a lease or does not.
+    pub fn welcome_beside(&mut self, leads: bool) {
+        let node = self.second.as_mut().expect("a connection beside");
+        node.leads = leads;
+        let bytes = node.welcome();
+        self.say_beside(&bytes);
+    }
+
+    pub fn say_beside(&mut self, bytes: &[u8]) {
+        self.session.beside_bytes(bytes, self.now_ms);
+        self.pump();
+    }
+
+    /// It can't be opened, or breaks.
+    pub fn fail_beside(&mut self) {
+        let error = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        self.session.beside_failed(&error, self.now_ms);
+        self.pump();
+    }
+
+    fn pump_beside(&mut self) {
+        let mut out = Vec::new();
+        match self.session.poll_beside(self.now_ms, &mut out) {
+            Beside::None => self.second = None,
+            Beside::Dial(server) => {
+                self.second = None;
+                self.beside.push((self.now_ms, server));
+            }
+            Beside::Dialing => {}
+            Beside::Open => self.hear_beside(&out),
+            Beside::Close => {
+                self.hear_beside(&out);
+                self.second = None;
+            }
+            Beside::Moved => {
+                let next = self.second.take().expect("a connection beside");
+                let mut before = std::mem::replace(&mut self.node, next);
+                self.got_before = before.receive(&out).into_iter().map(|(_, got)| got).collect();
+                self.got.clear();
+            }
+        }
+    }
+
+    fn hear_beside(&mut self, bytes: &[u8]) {
+        if let Some(node) = &mut self.second {
+            self.got_beside.extend(node.receive(bytes).into_iter().map(|(_, got)| got));
+        }
+    }
+
     pub fn pump(&mut self) {
+        self.pump_beside();
         let mut out = Vec::new();
         let flow = self.session.poll_output(self.now_ms, &mut out);
         self.closing |= self.open && flow == Flow::Close;

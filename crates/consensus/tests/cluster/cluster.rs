@@ -45,6 +45,7 @@ pub(crate) fn batch(number: u64) -> Batch {
         store: StoreId(99),
         address: "node-7:7500".into(),
         weight: 1,
+        clients: "127.0.0.1:7400".into(),
     };
     Batch { if_epoch: None, ops: vec![join] }
 }

@@ -8,8 +8,8 @@ use crate::sockets::SocketId;
 use multibeam_proto::Time;
 use multibeam_wire::{
     Bye, ChannelId, CloseCode, Direction, Encoder, ErrorCode, Features, Frame, FrameType, Gap, Generation,
-    Hello, Inbound, Offset, Outcome, Payload, Position, ProducerId, Publish, Seq, Start, Subscribe,
-    Subscribed, SubscriptionId, WindowUnit,
+    GoAwayReason, Hello, Inbound, Offset, Outcome, Payload, Position, ProducerId, Publish, Seq, Start,
+    Subscribe, Subscribed, SubscriptionId, WindowUnit,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -93,6 +93,8 @@ pub(super) struct Connection {
     without_lease: Vec<Range<u64>>,
     /// The last frame was a GAP that began under a lease: what it goes with may follow, wholly or not at all.
     joined: bool,
+    /// Told to go elsewhere, and not that it is to stay.
+    away: bool,
 }
 
 const UNIT: WindowUnit = WindowUnit::SMALLEST;
@@ -142,6 +144,7 @@ impl Client {
             came: 0,
             without_lease: Vec::new(),
             joined: false,
+            away: false,
         });
         if !self.friendly {
             return;
@@ -342,11 +345,8 @@ impl Client {
             return Ok(());
         }
         let free = match frame.payload {
-            Payload::Welcome(_)
-            | Payload::Heartbeat
-            | Payload::GoAway(_)
-            | Payload::Reject(_)
-            | Payload::Bye(_) => true,
+            Payload::Welcome(welcome) => !welcome.leads,
+            Payload::Heartbeat | Payload::GoAway(_) | Payload::Reject(_) | Payload::Bye(_) => true,
             Payload::Error(refusal) => refusal.outcome == Outcome::Unknown,
             Payload::Ack(_)
             | Payload::WindowUpdate
@@ -431,11 +431,11 @@ impl Client {
                 self.delivery(name, delivery.position, delivery.prev, id, truth)?;
             }
             Payload::Heartbeat | Payload::Ack(_) | Payload::WindowUpdate => {}
+            Payload::GoAway(go_away) => connection.away = go_away.reason == GoAwayReason::Isolated as u16,
             Payload::Publish(_)
             | Payload::Hello(_)
             | Payload::Subscribe(_)
             | Payload::Unsubscribe(_)
-            | Payload::GoAway(_)
             | Payload::Reject(_)
             | Payload::Bye(_) => return Err(format!("{:?} from a node", frame.header.frame_type)),
         }
@@ -578,6 +578,19 @@ impl Client {
             }
         }
         Ok(())
+    }
+
+    /// R8: at rest everybody knows whether the node is isolated.
+    pub(super) fn check_away(&self, isolated: impl Fn(usize) -> bool) -> Result<(), String> {
+        let Some(connection) = &self.connection else { return Ok(()) };
+        if !self.friendly || connection.bye.is_some() || connection.ending {
+            return Ok(());
+        }
+        let isolated = isolated(connection.shard);
+        if connection.away == isolated {
+            return Ok(());
+        }
+        Err(format!("R8: client {} of a shard that is isolated: {isolated} was told otherwise", self.id))
     }
 
     /// The stream ended: what the peer's own end had asked for must have been answered.

@@ -43,6 +43,8 @@ pub(super) struct World {
     lease: LeaseCell,
     /// Times that the script decided about it.
     lease_steps: usize,
+    /// Shards that were told that the node is isolated.
+    isolated: Vec<bool>,
     /// Clients come and go all the time.
     churn: bool,
     /// A thread that the scheduler neglects: what others ask of it takes long.
@@ -71,6 +73,7 @@ impl World {
             ack_timeout: Duration::from_secs(100_000),
             hello_timeout: Duration::from_secs(100_000),
             publish_deadline: Duration::from_secs(50_000),
+            goaway_spread: Duration::from_secs(1),
             publish_window_bytes: [64 * 1024, 16, 64][pick(3)],
             requests_in_flight_max: [256, 1, 2][pick(3)],
             deliveries_in_flight_max: [4096, 2][pick(2)],
@@ -104,6 +107,7 @@ impl World {
             now: Time(1_000_000),
             lease: LeaseCell::unlimited(),
             lease_steps: 0,
+            isolated: Vec::new(),
             config,
             limits,
             caps,
@@ -143,6 +147,7 @@ impl World {
                 Thread { shard, sockets, next: Next::Again }
             })
             .collect();
+        self.isolated = vec![false; shards];
     }
 
     fn pick(&self, n: usize) -> usize {
@@ -200,6 +205,10 @@ impl World {
     /// The node's lease comes or goes.
     fn lease_step(&mut self) {
         self.lease_steps += 1;
+        let isolated = self.pick(4);
+        if isolated >= 2 {
+            self.isolate(isolated == 2);
+        }
         match self.pick(4) {
             0 => self.lease.set(Time(u64::MAX)),
             1 => self.lease.set(self.now + Duration::from_millis([1, 20, 150, 1100][self.pick(4)])),
@@ -213,6 +222,19 @@ impl World {
                 }
             }
         }
+    }
+
+    /// The runtime says so to those shards whose ring has room.
+    fn isolate(&mut self, isolated: bool) {
+        for at in 0..self.threads.len() {
+            if self.runtime.room(at) > 0 {
+                self.isolated[at] = isolated;
+                let addresses = ["n2:7400"].into_iter().map(Into::into).collect();
+                let word = if isolated { Command::Isolated { addresses } } else { Command::Rejoined };
+                self.runtime.push(at, word);
+            }
+        }
+        self.runtime.flush();
     }
 
     /// Between the halves of a turn the thread is stopped for a while, or the lease goes.
@@ -487,6 +509,7 @@ impl World {
         self.settle(Duration::from_secs(4))?;
         for client in &self.clients {
             client.check_rest(&self.truth)?;
+            client.check_away(|shard| self.isolated[shard])?;
         }
         Ok(())
     }

@@ -108,6 +108,14 @@ impl Node {
         ModelMail::new(Rc::clone(self.runtime.post()), thread)
     }
 
+    /// A command of the runtime.
+    pub(crate) fn command(&mut self, command: Command) {
+        self.runtime.push(0, command);
+        self.runtime.flush();
+        self.runtime.arm();
+        self.run();
+    }
+
     pub(crate) fn stop(&mut self) {
         self.runtime.push(0, Command::Stop);
         self.runtime.flush();

@@ -15,7 +15,7 @@
 //! behind whatever made the acknowledgement known. Where a session has fixed headers, or calls the feed's
 //! messages something else, its frames are made one by one.
 
-use super::{Answer, Phase, Runs, Session, SubState};
+use super::{Answer, Phase, Runs, Session, Standing, SubState};
 use crate::class::Overflow;
 use crate::config::ShardConfig;
 use crate::feed::{Feed, NextStep};
@@ -25,9 +25,12 @@ use crate::planted::{self, Bug};
 use crate::stats::{Stat, Stats};
 use crate::time::Time;
 use multibeam_wire::{
-    ChannelId, Encoder, Features, FrameType, Gap, GapReason, Generation, HEADER_BYTES, Header, Part, Parts,
-    Payload, Position, Receipts, Refusal, Seq, Subscribed, Welcome, limits::RECEIPT_RANGES_MAX,
+    Addresses, ChannelId, Encoder, Features, FrameType, Gap, GapReason, Generation, GoAway, GoAwayReason,
+    HEADER_BYTES, Header, Part, Parts, Payload, Position, Receipts, Refusal, Seq, Subscribed, Welcome,
+    limits::{ADDRESSES_MAX, RECEIPT_RANGES_MAX},
 };
+use smallvec::SmallVec;
+use smol_str::SmolStr;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -50,6 +53,8 @@ enum Effect {
     Receipts(usize),
     /// Carried nothing but the header.
     Header,
+    /// The word of this number, on whether to go elsewhere, is on its way.
+    Away(u8),
     /// A gap up to there. `joined`: it goes with the frame behind it, wholly or not at all: on a slow line
     /// that message would be evicted before its turn, and gap would follow gap for ever.
     Gap {
@@ -90,13 +95,19 @@ pub(crate) struct Context<'a> {
     pub(crate) config: &'a ShardConfig,
     pub(crate) feeds: &'a Feeds,
     pub(crate) generation: Generation,
-    /// Whether the node holds a lease: else nothing is made that only a leader may say.
-    pub(crate) leads: bool,
+    /// Without a lease nothing is made that only a leader may say.
+    pub(crate) standing: Standing,
+    /// Where clients are to go, if they are.
+    pub(crate) away: Option<&'a [SmolStr]>,
+    /// Milliseconds; the session's own.
+    pub(crate) away_slot_ms: u32,
     /// The session's number on this node, for people.
     pub(crate) session: u64,
     pub(crate) stats: &'a mut Stats,
     pub(crate) parts: &'a mut Vec<Part>,
     pub(crate) now: Time,
+    /// Set by staging: a topic whose class disconnects has overrun the session.
+    pub(crate) too_slow: bool,
 }
 
 /// Frames under way to the output, as if all were taken already.
@@ -224,7 +235,7 @@ impl Session {
             return Made::default();
         }
         self.blocks_when_taken = false;
-        let leads = context.leads;
+        let leads = context.standing.leads;
         let ack = if leads || planted::on(Bug::HeartbeatAcksWithoutLease) {
             self.requests.done()
         } else {
@@ -258,6 +269,9 @@ impl Session {
                 behind += 1;
             }
         }
+        if self.away_owed(context.standing) && !draft.full() {
+            self.stage_away(&mut draft, context);
+        }
         match self.phase {
             Phase::Closing(code) if !draft.full() => draft.frame(&Payload::bye(code), Effect::Farewell),
             Phase::Open if leads => self.stage_deliveries(&mut draft, direct, context),
@@ -287,6 +301,24 @@ impl Session {
         draft.ack = done;
     }
 
+    /// Behind WELCOME, which is an answer: whoever sees room here has made all of them.
+    fn stage_away(&self, draft: &mut Draft<'_>, context: &Context<'_>) {
+        let addresses: SmallVec<[&str; ADDRESSES_MAX]> =
+            context.away.unwrap_or_default().iter().map(SmolStr::as_str).collect();
+        let millis = |time: Duration| u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        let (reason, deadline_ms, retry_after_ms) = match context.away {
+            Some(_) => (GoAwayReason::Isolated, millis(context.config.goaway_spread), context.away_slot_ms),
+            None => (GoAwayReason::Withdrawn, 0, 0),
+        };
+        let go_away = GoAway {
+            reason: reason as u16,
+            deadline_ms,
+            retry_after_ms,
+            addresses: Addresses::new(&addresses),
+        };
+        draft.frame(&Payload::GoAway(go_away), Effect::Away(context.standing.away));
+    }
+
     fn payload_of<'a>(&self, answer: Answer, context: &'a mut Context<'_>) -> Payload<'a> {
         match answer {
             Answer::Welcome => {
@@ -300,6 +332,7 @@ impl Session {
                     generation: context.generation,
                     session: context.session,
                     requests_in_flight_max: context.config.requests_in_flight_max as u32,
+                    leads: context.standing.leads,
                 })
             }
             Answer::Subscribed { subscription, .. } => {
@@ -344,7 +377,7 @@ impl Session {
                     break;
                 }
                 Walk::TooSlow => {
-                    self.too_slow = true;
+                    context.too_slow = true;
                     break;
                 }
             }
@@ -550,6 +583,7 @@ impl Session {
                 effect @ (Effect::Answer { .. }
                 | Effect::Receipts(_)
                 | Effect::Header
+                | Effect::Away(_)
                 | Effect::Gap { .. }
                 | Effect::Farewell) => {
                     end += part.bytes;
@@ -611,6 +645,7 @@ impl Session {
     fn apply(&mut self, effect: Effect, runs: &mut Runs, context: &mut Context<'_>) {
         match effect {
             Effect::Header | Effect::Run { .. } => {}
+            Effect::Away(word) => self.told_away = word,
             Effect::Farewell => self.farewell_taken = true,
             Effect::Receipts(count) => self.requests.receipts_taken(count),
             Effect::Answer { behind } => match self.requests.answer_taken(behind) {

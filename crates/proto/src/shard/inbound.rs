@@ -145,6 +145,9 @@ impl Shard {
         session.welcomed = true;
         session.decoder.established();
         session.heartbeat_at = now + heartbeat_in;
+        if self.away.is_none() {
+            session.needs_no_word(self.standing);
+        }
         session.requests.answer(Answer::Welcome);
         self.stats.add(Stat::Sessions, 1);
         self.subscribe_system(id, hello.system_after, now);

@@ -12,10 +12,10 @@ impl Shard {
     /// Whether the node holds a lease from here on. To be told before anything else in each half of a turn;
     /// a shard that was never told has none.
     pub fn set_lease(&mut self, holds: bool) {
-        if self.leads == holds {
+        if self.standing.leads == holds {
             return;
         }
-        self.leads = holds;
+        self.standing.leads = holds;
         if !holds {
             self.stats.add(Stat::LeasesLost, 1);
             return;
@@ -31,16 +31,17 @@ impl Shard {
     /// As told by [`Shard::set_lease`].
     #[must_use]
     pub fn leads(&self) -> bool {
-        self.leads
+        self.standing.leads
     }
 
     /// Without a lease: remembers a session that has output for one, so that it is touched when there is one.
     /// To be called for each session that could be sent to and is not.
     pub fn hold_back(&mut self, id: ConnectionId) {
-        if self.leads {
+        if self.standing.leads {
             return;
         }
-        if session_mut(&mut self.sessions, id).is_some_and(|session| session.has_output()) {
+        let standing = self.standing;
+        if session_mut(&mut self.sessions, id).is_some_and(|session| session.has_output(standing)) {
             self.held_back.insert(id.slot);
         }
     }

@@ -291,7 +291,7 @@ impl Shard {
         match session.requests.part_ended(seq, results) {
             // The receipts of this part may go.
             None => touch(&mut self.sessions, &mut self.touched, id),
-            Some(_) if !self.leads && !planted::on(Bug::HeartbeatAcksWithoutLease) => {
+            Some(_) if !self.standing.leads && !planted::on(Bug::HeartbeatAcksWithoutLease) => {
                 session.requests.leave_unsaid();
                 touch(&mut self.sessions, &mut self.touched, id);
             }

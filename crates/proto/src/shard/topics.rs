@@ -35,20 +35,23 @@ impl Shard {
             Command::Unfollow { feed, name } => self.unfollow(from, feed, &name),
             Command::Probe { id } => self.outbox.push_back((from, Command::Probed { id })),
             Command::Probed { .. } => {}
+            Command::Isolated { addresses } => self.isolated(Some(addresses)),
+            Command::Rejoined => self.isolated(None),
             Command::Stop => self.stop(),
         }
     }
 
     fn stop(&mut self) {
         self.stopping = true;
-        let open: Vec<ConnectionId> = self
-            .sessions
-            .iter()
-            .map(|(slot, session)| ConnectionId { slot, generation: session.generation })
-            .collect();
-        for id in open {
+        for id in self.open_sessions() {
             self.close(id, CloseCode::Shutdown);
         }
+    }
+
+    /// Each connection that is known.
+    pub(super) fn open_sessions(&self) -> Vec<ConnectionId> {
+        let sessions = self.sessions.iter();
+        sessions.map(|(slot, session)| ConnectionId { slot, generation: session.generation }).collect()
     }
 
     /// The ring towards `to` takes `commands` more. To be told at the start of each turn.

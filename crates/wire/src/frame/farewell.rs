@@ -70,11 +70,13 @@ pub enum GoAwayReason {
     Isolated = 2,
     /// The node has more clients than its share.
     Balance = 3,
+    /// What was said before is void: who is still here stays.
+    Withdrawn = 4,
 }
 
 impl GoAwayReason {
     /// All reasons, in the order of their numbers.
-    pub const ALL: &[Self] = &[Self::Drain, Self::Isolated, Self::Balance];
+    pub const ALL: &[Self] = &[Self::Drain, Self::Isolated, Self::Balance, Self::Withdrawn];
 
     /// The reason with this number, if there is one.
     #[must_use]
@@ -89,16 +91,19 @@ impl GoAwayReason {
             Self::Drain => "drain",
             Self::Isolated => "isolated",
             Self::Balance => "balance",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }
 
-/// GOAWAY: the client is to move by the deadline; until then the session goes on.
+/// GOAWAY: the client is to move by the deadline; until then the session goes on. From an isolated node it is
+/// no more than advice: it closes nobody, and a client stays that finds no node with a lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GoAway<'a> {
     /// Number of a [`GoAwayReason`], which a newer node may have and we may not.
     pub reason: u16,
-    /// When the node closes the connection, in milliseconds from now.
+    /// When the node closes the connection, in milliseconds from now; from an isolated node, when the last
+    /// of its clients has its turn.
     pub deadline_ms: u32,
     /// The client's slot: it connects elsewhere no earlier than after so many milliseconds.
     pub retry_after_ms: u32,

@@ -7,6 +7,8 @@ use crate::limits::AGENT_BYTES_MAX;
 
 const HELLO_SYSTEM_AFTER: u64 = 1;
 
+const WELCOME_LEADS: u64 = 1;
+
 /// HELLO. The header's window is the client's first grant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello<'a> {
@@ -66,6 +68,9 @@ pub struct Welcome {
     /// Requests without an answer that the node holds for this session; it reads no further
     /// while there are as many.
     pub requests_in_flight_max: u32,
+    /// The node holds a lease: it acks, delivers and answers. Else it only keeps its clients, and whoever
+    /// has another node stays there.
+    pub leads: bool,
 }
 
 impl Welcome {
@@ -76,6 +81,9 @@ impl Welcome {
         sink.varint(self.generation.0);
         sink.varint(self.session);
         sink.varint(u64::from(self.requests_in_flight_max));
+        if self.leads {
+            sink.varint(WELCOME_LEADS);
+        }
     }
 
     pub(super) fn decode(reader: &mut Reader<'_>) -> Result<Self, Unreadable> {
@@ -86,6 +94,7 @@ impl Welcome {
             generation: Generation(reader.varint()?),
             session: reader.varint()?,
             requests_in_flight_max: reader.varint_u32()?,
+            leads: !reader.is_empty() && reader.varint()? & WELCOME_LEADS != 0,
         })
     }
 }

@@ -247,18 +247,21 @@ fn hello() -> BoxedStrategy<Drawn> {
 }
 
 fn welcome() -> BoxedStrategy<Drawn> {
-    (number(), 4u8..=15, number_u32(), number(), number(), number_u32())
-        .prop_map(|(features, log2, heartbeat_interval_ms, generation, session, requests_in_flight_max)| {
-            Payload::Welcome(Welcome {
-                features: Features(features),
-                window_unit: WindowUnit::from_log2(log2).unwrap(),
-                heartbeat_interval_ms,
-                generation: Generation(generation),
-                session,
-                requests_in_flight_max,
-            })
-            .into()
-        })
+    (number(), 4u8..=15, number_u32(), number(), number(), number_u32(), any::<bool>())
+        .prop_map(
+            |(features, log2, heartbeat_interval_ms, generation, session, requests_in_flight_max, leads)| {
+                Payload::Welcome(Welcome {
+                    features: Features(features),
+                    window_unit: WindowUnit::from_log2(log2).unwrap(),
+                    heartbeat_interval_ms,
+                    generation: Generation(generation),
+                    session,
+                    requests_in_flight_max,
+                    leads,
+                })
+                .into()
+            },
+        )
         .boxed()
 }
 

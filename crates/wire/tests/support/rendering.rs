@@ -61,6 +61,7 @@ pub(crate) fn frame(frame: &Frame<'_>) -> String {
             line.plain("generation", welcome.generation.0);
             line.plain("session", welcome.session);
             line.plain("requests", welcome.requests_in_flight_max);
+            line.flag("leads", welcome.leads);
         }
         Payload::Subscribe(subscribe) => {
             line.plain("subscription", subscribe.subscription.0);

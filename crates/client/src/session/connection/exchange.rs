@@ -2,7 +2,7 @@
 //! when.
 
 use super::timers::{Over, Timers};
-use super::{Directions, Ending, Established};
+use super::{Directions, Ending, Established, Word};
 use crate::config::Config;
 use crate::error::{ConnectionError, PublishError, RefusalError};
 use crate::publish;
@@ -14,8 +14,8 @@ use crate::session::requests::{Request, Requests};
 use crate::session::subscriptions::{Frame as Carrier, Subscriptions, Tag};
 use multibeam_wire::limits::{HELLO_BYTES_MAX, REQUESTS_IN_FLIGHT_MAX};
 use multibeam_wire::{
-    self as wire, Bye, CloseCode, Encoder, Features, Frame, Hello, Offset, Payload, Position, ProducerId,
-    Receipts, Refusal, Reject, Rejection, Seq, Subscribe, Welcome, flow,
+    self as wire, Bye, CloseCode, Encoder, Features, Frame, GoAwayReason, Hello, Offset, Outcome, Payload,
+    Position, ProducerId, Receipts, Refusal, Reject, Rejection, Seq, Subscribe, Welcome, flow,
 };
 
 /// Unwritten bytes above which no request is added. A frame more may stand behind it.
@@ -33,6 +33,12 @@ pub(super) struct Exchange {
     encoder: Encoder,
     offered: Features,
     hello_sent: bool,
+    /// It is the session's connection: subscriptions and publishes go by it.
+    adopted: bool,
+    /// The node leads, by the last it has said or shown.
+    serves: bool,
+    /// The last it has said of where this client is to be.
+    word: Option<Word>,
     established: Option<Established>,
     requests: Requests,
     deliveries: Deliveries,
@@ -50,6 +56,9 @@ impl Exchange {
             encoder: Encoder::new(),
             offered: config.features(),
             hello_sent: false,
+            adopted: false,
+            serves: false,
+            word: None,
             established: None,
             requests: Requests::new(),
             deliveries: Deliveries::new(config.window_unit, config.window_bytes, carried_bytes),
@@ -64,6 +73,28 @@ impl Exchange {
 
     pub(super) const fn established(&self) -> Option<Established> {
         self.established
+    }
+
+    pub(super) const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// It is the session's connection from here on; `carried_bytes` are held from others.
+    pub(super) fn adopt(&mut self, carried_bytes: u64) {
+        self.adopted = true;
+        self.deliveries.carried(carried_bytes);
+    }
+
+    pub(super) const fn is_adopted(&self) -> bool {
+        self.adopted
+    }
+
+    pub(super) const fn serves(&self) -> bool {
+        self.serves
+    }
+
+    pub(super) const fn take_word(&mut self) -> Option<Word> {
+        self.word.take()
     }
 
     pub(super) fn handle_frame(
@@ -93,6 +124,7 @@ impl Exchange {
             // Likewise: it completes what it says the place of.
             self.receipts(receipts, ledger)?;
         }
+        self.serves |= is_of_a_leader(&frame.payload);
         self.acked(frame.header.ack_seq, ledger)?;
         if let Payload::Welcome(welcome) = &frame.payload {
             self.welcome(welcome, now_ms, &mut ledger.random)?;
@@ -119,7 +151,12 @@ impl Exchange {
                 return subscriptions.subscribed(told, notices).map_err(|code| self.misbehaved(code));
             }
             Payload::GoAway(go_away) => {
-                self.timers.leave(go_away, now_ms);
+                match GoAwayReason::from_number(go_away.reason) {
+                    Some(GoAwayReason::Isolated) => self.serves = false,
+                    Some(GoAwayReason::Withdrawn) => self.serves = true,
+                    Some(GoAwayReason::Drain | GoAwayReason::Balance) | None => {}
+                }
+                self.word = Some(Word::new(go_away));
                 return Ok(());
             }
             Payload::Reject(_) => return Err(self.misbehaved(CloseCode::HelloTwice)),
@@ -158,9 +195,11 @@ impl Exchange {
             since_ms: now_ms,
             interval_ms: self.timers.established(welcome.heartbeat_interval_ms, now_ms, random),
             session: welcome.session,
+            leads: welcome.leads,
             features: welcome.features,
             generation: welcome.generation,
         });
+        self.serves = welcome.leads;
         Ok(())
     }
 
@@ -205,6 +244,7 @@ impl Exchange {
 
     fn acked(&mut self, ack: Seq, ledger: &mut Ledger) -> Result<(), Ending> {
         for request in self.requests.acked(ack).map_err(|error| self.rejected(error.into()))? {
+            self.serves = true;
             match request {
                 Request::Publish(ticket) => {
                     if ledger.publishes.stored(ticket, &mut ledger.notices) {
@@ -235,6 +275,9 @@ impl Exchange {
                 system_after: ledger.subscriptions.system_after(),
             };
             self.put(&Payload::Hello(hello), now_ms, out, &mut ledger.random);
+        }
+        if !self.adopted {
+            return;
         }
         self.put_subscriptions(now_ms, out, ledger);
         self.put_publishes(now_ms, out, ledger);
@@ -343,11 +386,6 @@ impl Exchange {
             Over::Silent { silent_ms } => {
                 Ending::new(Some(CloseCode::HeartbeatTimeout), ConnectionError::Silent { server, silent_ms })
             }
-            Over::Leave(leave) => {
-                let error = ConnectionError::SentAway { server, number: leave.reason };
-                let directions = Directions { retry_after_ms: None, addresses: leave.addresses };
-                Ending { directions: Some(directions), ..Ending::new(Some(CloseCode::Normal), error) }
-            }
         })
     }
 
@@ -399,5 +437,24 @@ impl Exchange {
         let error =
             ConnectionError::Protocol { server: self.server.clone(), code, detail: detail.to_owned() };
         Ending::new(Some(code), error)
+    }
+}
+
+/// Whether only a node with a lease says it. What it acknowledges is another matter.
+fn is_of_a_leader(payload: &Payload<'_>) -> bool {
+    match payload {
+        Payload::Delivery(_) | Payload::Gap(_) | Payload::Subscribed(_) => true,
+        Payload::Ack(receipts) => receipts.iter().next().is_some(),
+        Payload::Error(refusal) => refusal.outcome == Outcome::Definite,
+        Payload::Welcome(_)
+        | Payload::Heartbeat
+        | Payload::WindowUpdate
+        | Payload::GoAway(_)
+        | Payload::Reject(_)
+        | Payload::Bye(_)
+        | Payload::Publish(_)
+        | Payload::Hello(_)
+        | Payload::Subscribe(_)
+        | Payload::Unsubscribe(_) => false,
     }
 }

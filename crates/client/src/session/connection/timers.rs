@@ -1,9 +1,8 @@
-//! When one connection has to give a sign of life, and when it is over: a handshake that takes too long,
-//! silence, a GOAWAY whose time has come.
+//! When one connection has to give a sign of life, and when it is over: a handshake that takes too long, or
+//! silence.
 
 use crate::config::{Config, millis};
 use crate::random::Random;
-use multibeam_wire::GoAway;
 
 /// Heartbeat intervals without a frame after which a node counts as dead.
 const SILENT_INTERVALS_MAX: u64 = 3;
@@ -11,20 +10,11 @@ const SILENT_INTERVALS_MAX: u64 = 3;
 /// Shortest heartbeat interval that is honoured, so that a node can't make a client spin.
 const HEARTBEAT_INTERVAL_MS_MIN: u64 = 20;
 
-/// A GOAWAY that was heard: the session goes on until this client's turn.
-#[derive(Debug)]
-pub(super) struct Leave {
-    at_ms: u64,
-    pub(super) reason: u16,
-    pub(super) addresses: Vec<String>,
-}
-
 /// Why the connection is over.
 #[derive(Debug)]
 pub(super) enum Over {
     Handshake { timeout_ms: u64 },
     Silent { silent_ms: u64 },
-    Leave(Leave),
 }
 
 /// See the module.
@@ -36,7 +26,6 @@ pub(super) struct Timers {
     interval_ms: Option<u64>,
     heard_ms: u64,
     heartbeat_at_ms: u64,
-    leave: Option<Leave>,
 }
 
 impl Timers {
@@ -48,7 +37,6 @@ impl Timers {
             interval_ms: None,
             heard_ms: now_ms,
             heartbeat_at_ms: u64::MAX,
-            leave: None,
         }
     }
 
@@ -77,20 +65,12 @@ impl Timers {
         }
     }
 
-    /// The node wants this client elsewhere: it goes when its turn comes, and no later than the
-    /// node would close.
-    pub(super) fn leave(&mut self, go_away: &GoAway<'_>, now_ms: u64) {
-        let at_ms = now_ms + u64::from(go_away.retry_after_ms.min(go_away.deadline_ms));
-        let addresses = go_away.addresses.iter().map(str::to_owned).collect();
-        self.leave = Some(Leave { at_ms, reason: go_away.reason, addresses });
-    }
-
     pub(super) const fn heartbeat_is_due(&self, now_ms: u64) -> bool {
         self.heartbeat_at_ms <= now_ms
     }
 
     /// Whether the connection is over.
-    pub(super) fn over(&mut self, now_ms: u64) -> Option<Over> {
+    pub(super) const fn over(&self, now_ms: u64) -> Option<Over> {
         match self.interval_ms {
             None if self.handshake_until_ms <= now_ms => {
                 Some(Over::Handshake { timeout_ms: self.handshake_timeout_ms })
@@ -98,7 +78,6 @@ impl Timers {
             Some(interval_ms) if self.silent_at_ms(interval_ms) <= now_ms => {
                 Some(Over::Silent { silent_ms: now_ms - self.heard_ms })
             }
-            Some(_) if self.leave_at_ms() <= now_ms => self.leave.take().map(Over::Leave),
             None | Some(_) => None,
         }
     }
@@ -106,15 +85,11 @@ impl Timers {
     /// When one of these is due.
     pub(super) fn next_ms(&self) -> u64 {
         self.interval_ms.map_or(self.handshake_until_ms, |interval_ms| {
-            self.heartbeat_at_ms.min(self.silent_at_ms(interval_ms)).min(self.leave_at_ms())
+            self.heartbeat_at_ms.min(self.silent_at_ms(interval_ms))
         })
     }
 
     const fn silent_at_ms(&self, interval_ms: u64) -> u64 {
         self.heard_ms + SILENT_INTERVALS_MAX * interval_ms
-    }
-
-    fn leave_at_ms(&self) -> u64 {
-        self.leave.as_ref().map_or(u64::MAX, |leave| leave.at_ms)
     }
 }

@@ -46,6 +46,7 @@ impl Greeting {
                         generation: Generation(1),
                         session: 1,
                         requests_in_flight_max: u32::MAX,
+                        leads: true,
                     };
                     self.encoder.encode(&Payload::Welcome(welcome), Seq(0), Seq(0), FLOOR_WINDOW, answer);
                     self.encoder.agree_compact();
