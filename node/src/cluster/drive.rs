@@ -299,12 +299,14 @@ fn facts(status: Status, leads: bool, election_max: Duration) -> ConsensusFacts 
     let acked = alone || status.quorum_acked.is_some_and(|since| since < election_max);
     // Counted from 1 in a configuration, from 0 elsewhere.
     let committed = status.committed.map_or(0, |index| index + 1);
+    let applied = status.applied.map_or(0, |index| index + 1);
     ConsensusFacts {
         leads: leads && acked,
         term: status.term,
         leader: status.leader,
         voters: status.voters,
         voters_committed: committed >= status.voters.index,
+        applied,
         last_log: status.last_log.unwrap_or(0),
         matched: status.replication,
     }

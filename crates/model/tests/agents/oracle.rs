@@ -4,7 +4,7 @@ use crate::log::{Entry, LogEntry};
 use crate::world::{MS, Machine, Reached, World};
 use multibeam_proto::view::{Batch, Op, Outcome, View};
 use multibeam_proto::{NodeId, PartitionId};
-use multibeam_wire::link::{Incarnation, Lease};
+use multibeam_wire::link::{Incarnation, Lease, Voters};
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(crate) struct Oracle {
@@ -16,6 +16,8 @@ pub(crate) struct Oracle {
     seen: Vec<(Incarnation, u64)>,
     claims: Vec<Vec<PartitionId>>,
     last_epoch: (u64, u64),
+    /// Who votes by the entry at that place, as grants name them.
+    voters: BTreeMap<u64, Voters>,
     /// The epochs in which each node joined.
     joins: BTreeMap<NodeId, BTreeSet<u64>>,
     /// Of whom, since it joined in that epoch, a steward has wanted unforced that it leads no more.
@@ -30,6 +32,7 @@ impl Oracle {
             seen: vec![Default::default(); machines],
             claims: vec![Vec::new(); machines],
             last_epoch: (0, 0),
+            voters: BTreeMap::new(),
             joins: BTreeMap::new(),
             given_up: BTreeSet::new(),
         }
@@ -117,8 +120,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// R7: a grant is for the run that the voter knows.
-    pub(crate) fn granted(&self, voter: &Machine, to: NodeId, lease: &Lease) -> Result<(), String> {
+    /// R7: a grant is for the run that the voter knows, and by its place in the log alone it says who votes.
+    pub(crate) fn granted(&mut self, voter: &Machine, to: NodeId, lease: &Lease) -> Result<(), String> {
         let Some(process) = &voter.process else { return Ok(()) };
         let runs = process.agent.view().members().get(&to).map(|member| member.incarnation);
         if lease.granted && runs != Some(lease.incarnation) {
@@ -126,6 +129,10 @@ impl Oracle {
                 "R7: {:?} lets {:?} of {to:?} lead, which runs as {runs:?}",
                 voter.node, lease.incarnation
             ));
+        }
+        let known = lease.granted.then(|| *self.voters.entry(lease.voters.index).or_insert(lease.voters));
+        if known.is_some_and(|known| known != lease.voters) {
+            return Err(format!("R7: grants name {known:?} and {:?}", lease.voters));
         }
         Ok(())
     }

@@ -65,6 +65,7 @@ fn facts(process: &Process, disk: &Disk, now: Time) -> ConsensusFacts {
         leader: process.leader,
         voters,
         voters_committed: process.commit >= disk.membership_index(),
+        applied: process.applied as u64,
         last_log: disk.log.len() as u64,
         matched: matched.unwrap_or_default(),
     }

@@ -322,7 +322,8 @@ impl Agent {
         peer.heard = now;
         peer.epoch = peer.epoch.max(heartbeat.epoch);
         lease.incarnation = peer.incarnation;
-        lease.granted = votes && self.grantor.grant(peer.node, peer.incarnation, &self.view, now);
+        lease.granted = self.facts.may_grant(self.own.store)
+            && self.grantor.grant(peer.node, peer.incarnation, &self.view, now);
         if heartbeat.epoch >= epoch {
             peer.behind_since = None;
         }
@@ -520,7 +521,8 @@ impl Agent {
         if self.facts.voters.contains(self.own.store) && !self.signed_off {
             let store = self.own.store;
             self.holder.asked(store, number, now);
-            let granted = self.grantor.grant(self.own.node, self.own.incarnation, &self.view, now);
+            let granted = self.facts.may_grant(self.own.store)
+                && self.grantor.grant(self.own.node, self.own.incarnation, &self.view, now);
             let (incarnation, voters) = (self.own.incarnation, self.facts.voters);
             self.holder.answered(store, &Lease { number, granted, incarnation, voters, epoch }, now);
         }

@@ -57,10 +57,21 @@ pub struct ConsensusFacts {
     pub voters: Voters,
     /// Whether they are committed.
     pub voters_committed: bool,
+    /// How many entries of its log the view holds, counted as `voters.index` is: from 1, 0 for none.
+    pub applied: u64,
     /// Index of the last entry in its log.
     pub last_log: u64,
     /// The last entry that each other node has, as far as the leader knows.
     pub matched: BTreeMap<StoreId, Option<u64>>,
+}
+
+impl ConsensusFacts {
+    /// Whether the node of that disk votes, and its view holds all that was decided before its newest voters. A
+    /// takeover among those is promised by the voters of before; those who came since have promised nothing, and
+    /// by a view from before it would let lead whom it took out (R7).
+    pub(super) fn may_grant(&self, own: StoreId) -> bool {
+        self.voters.contains(own) && self.applied >= self.voters.index
+    }
 }
 
 /// What the steward looks at.

@@ -1,6 +1,7 @@
 //! One agent, and what follows from what it is told; the agents of several nodes meet in the tests of `model`.
 
 mod joins;
+mod leases;
 mod removals;
 mod voters;
 
@@ -84,6 +85,7 @@ fn leading(present: VoterSet, before: VoterSet) -> ConsensusFacts {
         leader: Some(StoreId(101)),
         voters: Voters { index: 5, present, before },
         voters_committed: true,
+        applied: 9,
         last_log: 9,
         ..ConsensusFacts::default()
     }

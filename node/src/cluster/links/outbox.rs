@@ -39,6 +39,9 @@ enum Bulk {
     Response { number: u64 },
 }
 
+/// Who waits for the answer to a question.
+type Asker = oneshot::Sender<Result<Vec<u8>, Unreachable>>;
+
 /// See the module's documentation.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
@@ -49,7 +52,7 @@ pub(crate) struct Outbox {
     urgent: RefCell<VecDeque<Vec<u8>>>,
     bulk: RefCell<VecDeque<(Bulk, Vec<u8>, usize)>>,
     questions: Cell<u64>,
-    open: RefCell<BTreeMap<u64, oneshot::Sender<Result<Vec<u8>, Unreachable>>>>,
+    open: RefCell<BTreeMap<u64, Asker>>,
     state: RefCell<Option<StateToSend>>,
     /// The one under way, how far it is, and the number of its last frame until that is acknowledged.
     sending: RefCell<Option<(StateToSend, usize)>>,
@@ -100,12 +103,7 @@ impl Outbox {
         frame
     }
 
-    pub(super) fn ask(
-        &self,
-        kind: u16,
-        bytes: Vec<u8>,
-        answer: oneshot::Sender<Result<Vec<u8>, Unreachable>>,
-    ) {
+    pub(super) fn ask(&self, kind: u16, bytes: Vec<u8>, answer: Asker) {
         let mut open = self.open.borrow_mut();
         // Whoever waits no more takes no room.
         open.retain(|_, waiting| !waiting.is_closed());
