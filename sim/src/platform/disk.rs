@@ -97,7 +97,9 @@ impl SimDisk {
         let mut state = self.state();
         state.process += 1;
         let State { durable, present, unsynced, .. } = &mut *state;
-        (durable.clear(), present.clear(), unsynced.clear());
+        durable.clear();
+        present.clear();
+        unsynced.clear();
     }
 
     /// Lets so many calls in 1000 fail.
