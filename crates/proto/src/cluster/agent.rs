@@ -221,10 +221,13 @@ impl Agent {
     }
 
     /// A control connection stands: this node dialled it, or accepted it. `hello`: what the dialler said of
-    /// its addresses; of a node that was dialled they are known from its own dialling.
+    /// its addresses; of a node that was dialled they are known from its own dialling. A handshake of an earlier
+    /// run than the one that is known came late: nothing follows from it; see [`Agent::has_later_run`].
     pub fn linked(&mut self, peer: &Identity, hello: Option<&LinkHello<'_>>, now: Time) {
-        let known = self.peers.get(&peer.store).filter(|known| known.incarnation == peer.incarnation);
-        if known.is_none() {
+        if self.has_later_run(peer.store, peer.incarnation) {
+            return;
+        }
+        if !self.is_current(peer.store, peer.incarnation) {
             let fresh = PeerState {
                 node: peer.node,
                 incarnation: peer.incarnation,
@@ -305,6 +308,13 @@ impl Agent {
     #[must_use]
     pub fn is_current(&self, store: StoreId, incarnation: Incarnation) -> bool {
         self.peers.get(&store).is_some_and(|peer| peer.incarnation == incarnation)
+    }
+
+    /// Whether a connection was opened with a run that was followed by another: it must not take the place of
+    /// one with that, and is to be closed.
+    #[must_use]
+    pub fn has_later_run(&self, store: StoreId, incarnation: Incarnation) -> bool {
+        self.peers.get(&store).is_some_and(|peer| incarnation < peer.incarnation)
     }
 
     /// A heartbeat came on a connection that the peer dialled; what to answer.

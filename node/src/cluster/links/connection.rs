@@ -86,6 +86,11 @@ pub(super) async fn run<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
     mut established: Established,
 ) -> Ended {
     let now = cluster.now();
+    let Identity { store, incarnation, .. } = established.peer;
+    if cluster.inner.agent.borrow().has_later_run(store, incarnation) {
+        // Its handshake took longer than the peer took to start again.
+        return Ended::Here;
+    }
     let outbox = Outbox::new(now);
     let direction = if established.dialled { LinkDirection::ToDialler } else { LinkDirection::ToAcceptor };
     let mut decoder = LinkDecoder::new(direction);

@@ -17,3 +17,34 @@ fn who_has_not_said_where_it_is_reached_does_not_join() {
     let joined = vec![join(2, 1, 102)];
     assert_eq!(operations(&mut agent), [Act::Propose(Batch { if_epoch: None, ops: joined })]);
 }
+
+/// It was dialled before its peer ended, and its handshake arrives when the next run is there already.
+#[test]
+fn a_late_handshake_of_an_earlier_run_changes_nothing() {
+    let mut agent = agent();
+    agent.applied(view(&[&[join(1, 1, 101)]]), ms(0));
+    agent.consensus(leading(set(&[1]), set(&[])), ms(0));
+    let earlier = identity(2);
+    let later = Identity { incarnation: Incarnation(2), ..earlier };
+    let hello = |identity, address| LinkHello {
+        identity,
+        purpose: LinkPurpose::Control,
+        address,
+        clients: "",
+        weight: 1,
+    };
+    agent.linked(&later, Some(&hello(later, "c:1")), ms(0));
+    let known = |agent: &Agent| agent.peers(ms(10)).map(|status| status.peer).collect::<Vec<_>>();
+    let before = known(&agent);
+    agent.linked(&earlier, Some(&hello(earlier, "b:1")), ms(10));
+    agent.linked(&earlier, None, ms(10));
+    assert_eq!(known(&agent), before);
+    let outdated = |run| agent.has_later_run(StoreId(102), Incarnation(run));
+    assert_eq!([1, 2, 3].map(outdated), [true, false, false]);
+    agent.unlinked(StoreId(102), Incarnation(1), false, ms(20));
+    assert_eq!(known(&agent), before);
+    // The other way round it is a new run, of which nothing is known but what it says.
+    let third = Identity { incarnation: Incarnation(3), ..earlier };
+    agent.linked(&third, None, ms(30));
+    assert_eq!(known(&agent)[0].address, "");
+}
