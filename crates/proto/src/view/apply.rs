@@ -153,6 +153,9 @@ pub enum Refusal {
     /// R3: a copy may come back.
     #[error("the copy of node {:016x} is not dead", .0.0)]
     NotDead(NodeId),
+    /// A member of that name with another disk: that may be alive, and nobody has promised to let it lead no more.
+    #[error("node {:016x} is a member with another disk: that run has to be taken out first", .0.0)]
+    OtherDisk(NodeId),
 }
 
 impl View {
@@ -238,6 +241,10 @@ impl View {
         {
             return Err(Refusal::StaleIncarnation(node, known.incarnation));
         }
+        // A disk has one process at a time; two disks of one name may have two.
+        if known.is_some_and(|known| known.store != store) {
+            return Err(Refusal::OtherDisk(node));
+        }
         // Who was given up and is still the same run comes back: it may have the last copy of something.
         if let Some(gone) = self.departed.get(&node)
             && (incarnation < gone.incarnation || (incarnation == gone.incarnation && store != gone.store))
@@ -251,12 +258,10 @@ impl View {
         if known.is_none() && self.members.len() >= MEMBERS_MAX {
             return Err(Refusal::TooManyMembers);
         }
-        let before = self.members.get(&node).map(|before| before.store);
-        let before = before.or(self.departed.get(&node).map(|gone| gone.store));
+        let before = self.departed.get(&node).map(|gone| gone.store);
         // Unless it has been taken over under another name.
         let held = |before: &StoreId| self.members.values().any(|member| member.store == *before);
-        let held_by_other = before.is_some_and(|before| known.is_none() && held(&before));
-        if let Some(before) = before.filter(|before| *before != store && !held_by_other) {
+        if let Some(before) = before.filter(|before| *before != store && !held(before)) {
             self.lose(before);
         }
         self.lost.retain(|lost| *lost != store);

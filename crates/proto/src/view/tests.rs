@@ -120,6 +120,8 @@ fn what_is_on_a_disk_survives_its_process_and_not_its_disk() {
     assert_eq!(view.records()[&P].leader, None);
     assert_eq!(one(&mut view, change(2, Some(1), &[replica(1, 1, 11)])), Some(Refusal::NotCurrent(node(1))));
     assert_eq!(one(&mut view, change(2, Some(1), &[replica(1, 2, 11)])), None);
+    assert_eq!(one(&mut view, join(1, 3, 14)), Some(Refusal::OtherDisk(node(1))));
+    assert_eq!(one(&mut view, remove(1, 2)), None);
     assert_eq!(one(&mut view, join(1, 3, 14)), None);
     assert_eq!(one(&mut view, change(4, Some(1), &[replica(1, 3, 14)])), Some(Refusal::NotInSync(node(1))));
     assert_eq!(one(&mut view, renew(4, &[replica(2, 1, 12)], false)), None);
@@ -183,6 +185,7 @@ fn what_makes_no_member_is_refused() {
 #[test]
 fn a_disk_is_lost_when_its_node_joins_with_another_or_an_operator_says_so() {
     let mut view = three(Durability::Memory);
+    assert_eq!(one(&mut view, remove(1, 1)), None);
     assert_eq!(one(&mut view, join(1, 2, 21)), None);
     assert!(view.is_lost(StoreId(11)) && !view.is_lost(StoreId(21)));
     assert_eq!(one(&mut view, Op::Lose { node: node(2) }), Some(Refusal::NotGone(node(2))));
@@ -193,10 +196,23 @@ fn a_disk_is_lost_when_its_node_joins_with_another_or_an_operator_says_so() {
     assert_eq!(one(&mut view, join(2, 2, 12)), None);
     assert!(!view.is_lost(StoreId(12)));
     for id in 0..2 * LOST_MAX as u64 {
+        assert_eq!(one(&mut view, remove(3, 1 + id)), None);
         assert_eq!(one(&mut view, join(3, 2 + id, 100 + id)), None);
     }
     assert_eq!(view.lost.len(), LOST_MAX);
     assert!(view.is_lost(StoreId(98 + 2 * LOST_MAX as u64)));
+}
+
+/// It is started twice under one name: the first may be alive, and lead. Nobody has promised anything.
+#[test]
+fn a_member_with_another_disk_has_to_be_taken_out_before_it_joins() {
+    let mut view = three(Durability::Disk);
+    let before = view.clone();
+    assert_eq!(one(&mut view, join(1, 2, 21)), Some(Refusal::OtherDisk(node(1))));
+    assert_eq!(view, before);
+    assert_eq!(view.records()[&P].leader, Some(node(1)));
+    assert_eq!(one(&mut view, remove(1, 1)), None);
+    assert_eq!(one(&mut view, join(1, 2, 21)), None);
 }
 
 /// A node is given another name, and its old name to another disk: its own is with the cluster as before.
@@ -342,7 +358,9 @@ impl Draw {
         match self.what {
             0..=2 => {
                 let (incarnation, store) = last.unwrap_or((0, 0));
-                let store = if self.new_store || store == 0 {
+                // That of a member is not often changed: it is refused.
+                let new_store = self.new_store && (self.off != 0 || !view.members.contains_key(&id));
+                let store = if new_store || store == 0 {
                     *stores += 1;
                     *stores
                 } else {
@@ -388,6 +406,10 @@ fn check(view: &View, before: &View, world: &World) {
         if record.leader != old.leader && record.leader.is_some() {
             assert!(record.leader_epoch > old.leader_epoch, "two leaders of one epoch");
         }
+    }
+    for (id, member) in &view.members {
+        let same = before.members.get(id).is_none_or(|old| old.store == member.store);
+        assert!(same, "{id:?} has another disk, and its earlier one was not taken out");
     }
     let runs = |view: &View| -> BTreeMap<NodeId, Incarnation> {
         let gone = view.departed.iter().map(|(id, gone)| (*id, gone.incarnation));

@@ -23,7 +23,9 @@ fn a_change_of_voters_that_was_left_open_is_finished() {
 #[test]
 fn a_lost_disk_votes_until_the_others_can_do_without() {
     let mut agent = agent();
-    agent.applied(view(&[&[join(1, 1, 101), join(2, 1, 102)], &[join(2, 2, 202)]]), ms(0));
+    let members = [join(1, 1, 101), join(2, 1, 102)];
+    let out = [Op::Remove { node: NodeId(2), incarnation: Incarnation(1) }];
+    agent.applied(view(&[&members, &out, &[join(2, 2, 202)]]), ms(0));
     agent.consensus(leading(set(&[1, 2, 3]), set(&[])), ms(1));
     assert_eq!(operations(&mut agent), []);
     link(&mut agent, 3, ms(2));
