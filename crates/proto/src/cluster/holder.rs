@@ -2,6 +2,10 @@
 //!
 //! A majority is counted among the newest voters that any grant in force names. A grant of a voter that knows
 //! older ones counts all the same: it was made by that voter, and no promise of its can be older.
+//!
+//! The newest are told by their place in the log alone. Two leaders may put different voters at one place, in two
+//! terms, but only one of them is ever committed, and a voter grants only once it has applied its newest voters:
+//! grants of one place name the same ones.
 
 use super::outlasts;
 use crate::planted::{self, Bug};
