@@ -5,7 +5,7 @@ mod planted;
 mod shrink;
 mod sweep;
 
-pub use planted::NOT_HERE;
+pub use planted::{NOT_HERE, seeds_for};
 pub use sweep::sweep_with;
 
 use crate::plan::Plan;

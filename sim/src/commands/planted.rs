@@ -42,6 +42,12 @@ const OF_CLUSTERS: &[Bug] = &[
     Bug::VoteBeforeFsync,
 ];
 
+/// Those seeds whose plans can show a bug.
+pub fn seeds_for(bug: Bug, seeds: &Range<u64>) -> impl Iterator<Item = u64> + Send + 'static {
+    let clusters = OF_CLUSTERS.contains(&bug);
+    seeds.clone().filter(move |seed| Plan::is_cluster(*seed) == clusters)
+}
+
 /// The command. True: each bug that can be seen here was.
 pub(super) fn planted(seeds: &Range<u64>, only: Option<Bug>, jobs: usize) -> bool {
     println!("{:<30} {:>6} {:>6}  oracles", "planted bug", "caught", "seeds");
@@ -53,16 +59,19 @@ pub(super) fn planted(seeds: &Range<u64>, only: Option<Bug>, jobs: usize) -> boo
         }
         let (mut ran, mut caught) = (0, 0);
         let mut oracles: BTreeMap<String, usize> = BTreeMap::new();
-        let clusters = OF_CLUSTERS.contains(&bug);
-        let seeds = seeds.clone().filter(move |seed| Plan::is_cluster(*seed) == clusters);
-        sweep_with(seeds, jobs, Options { planted: Some(bug), keep_trace: false }, |outcome| {
-            ran += 1;
-            if let Some(failure) = outcome.failures.first() {
-                caught += 1;
-                *oracles.entry(failure.oracle.clone()).or_default() += 1;
-            }
-            caught < CATCHES
-        });
+        sweep_with(
+            seeds_for(bug, seeds),
+            jobs,
+            Options { planted: Some(bug), keep_trace: false },
+            |outcome| {
+                ran += 1;
+                if let Some(failure) = outcome.failures.first() {
+                    caught += 1;
+                    *oracles.entry(failure.oracle.clone()).or_default() += 1;
+                }
+                caught < CATCHES
+            },
+        );
         let oracles: Vec<String> =
             oracles.iter().map(|(oracle, count)| format!("{oracle} x{count}")).collect();
         let verdict = if caught < CATCHES { " NOT CAUGHT ENOUGH" } else { "" };

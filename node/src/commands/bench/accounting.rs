@@ -102,9 +102,19 @@ mod tests {
     #[test]
     fn work_and_memory_of_this_process_are_seen() {
         let accounts = Accounts::of(std::process::id());
-        let (cpu_ns, bytes) = (accounts.cpu_ns().unwrap(), accounts.resident_bytes().unwrap());
-        let block = vec![1_u8; 32 << 20];
-        assert!(accounts.resident_bytes().unwrap() > bytes + (16 << 20));
+        let cpu_ns = accounts.cpu_ns().unwrap();
+        let mut block = Vec::new();
+        // Other tests of this process give memory back meanwhile.
+        let grows = |block: &mut Vec<u8>| {
+            let bytes = accounts.resident_bytes().unwrap();
+            *block = vec![1_u8; 32 << 20];
+            let grown = accounts.resident_bytes().unwrap();
+            grown > bytes + (16 << 20)
+        };
+        assert!((0..20).any(|_| {
+            block = Vec::new();
+            grows(&mut block)
+        }));
         while accounts.cpu_ns().unwrap() < cpu_ns + 20_000_000 {
             std::hint::black_box(&block);
         }
