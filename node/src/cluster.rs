@@ -6,7 +6,7 @@
 //!  admin ───────────────┘     (settle)          └─► Isolated / Rejoined ─► shards
 //! ```
 //!
-//! Everything runs on the node's runtime thread. Whoever tells the agent something calls [`Cluster::settle`] after
+//! Everything runs on the node's runtime thread. Whoever tells the agent something calls `settle` after
 //! it, which does what the agent says. Nothing is decided here; what must survive is in the consensus' store.
 
 mod bootstrap;
