@@ -8,7 +8,7 @@
 //!       └─► holder: until when this node may lead ─► isolation
 //! ```
 //!
-//! [`Agent`] owns one of each. It is told what happened ([`Agent::greeted`], [`Agent::heartbeat`], …, each with
+//! [`Agent`] owns one of each. It is told what happened ([`Agent::linked`], [`Agent::heartbeat`], …, each with
 //! the time), then asked what to do until [`Agent::poll`] says `None`, and told the time again no later than
 //! [`Agent::next`]. It opens no link and stores nothing; consensus decides, it only proposes.
 
