@@ -220,6 +220,12 @@ impl<P: Platform> Cluster<P> {
         self.inner.lease.until()
     }
 
+    /// Where that stands for all shards.
+    #[must_use]
+    pub fn lease(&self) -> LeaseCell {
+        self.inner.lease.clone()
+    }
+
     /// Whether the node is isolated.
     #[must_use]
     pub fn is_isolated(&self) -> bool {
@@ -280,6 +286,15 @@ impl<P: Platform> Cluster<P> {
 pub struct Opened {
     store: Store,
     identified: Identified,
+}
+
+impl Opened {
+    /// A number for what this run stores that no other run of any node has, and that grows with the time of the
+    /// start: milliseconds since 1970, and 8 bits of the node's id.
+    #[must_use]
+    pub const fn number_of_run(&self) -> u64 {
+        self.identified.incarnation.0 << 8 | self.identified.node.0 & 0xff
+    }
 }
 
 /// Opens the node's store and begins a new run.

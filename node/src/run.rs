@@ -115,7 +115,9 @@ pub async fn run<P: Platform>(
         Some(listen) => Some(platform.bind_links(listen).await.map_err(RunError::Links)?),
     };
     let opened = cluster::open(&platform, &config.cluster).map_err(ClusterError::from).map_err(in_cluster)?;
-    let generation = next_generation(&platform, &config)?;
+    // Members store apart from each other, and a client that goes from one to another must be told that.
+    let least = if config.cluster.is_configured() { opened.number_of_run() } else { 1 };
+    let generation = next_generation(&platform, &config, least)?;
 
     let metrics: Arc<[Arc<ShardMetrics>]> = (0..config.shards).map(|_| ShardMetrics::new()).collect();
     let lease = LeaseCell::none();
@@ -147,8 +149,12 @@ pub async fn run<P: Platform>(
     result
 }
 
-/// Reads the generation of the last start and durably writes the next one.
-fn next_generation<P: Platform>(platform: &P, config: &NodeConfig) -> Result<Generation, RunError> {
+/// Reads the generation of the last start and durably writes the next one, which is `least` or more.
+fn next_generation<P: Platform>(
+    platform: &P,
+    config: &NodeConfig,
+    least: u64,
+) -> Result<Generation, RunError> {
     let content = platform.read_file(GENERATION_FILE).map_err(RunError::File)?;
     let last = match &content {
         None => 0,
@@ -157,7 +163,7 @@ fn next_generation<P: Platform>(platform: &P, config: &NodeConfig) -> Result<Gen
             found: String::from_utf8_lossy(&content[..content.len().min(40)]).into_owned(),
         })?,
     };
-    let next = last + 1;
+    let next = least.max(last + 1);
     platform.write_file(GENERATION_FILE, format!("{next}\n").as_bytes()).map_err(RunError::File)?;
     Ok(Generation(next))
 }

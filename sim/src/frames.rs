@@ -8,12 +8,20 @@
 pub mod kind {
     /// A message.
     pub const DATA: u8 = 0;
+    /// A sign of life.
+    pub const HEARTBEAT: u8 = 1;
     /// The first word of a client.
     pub const HELLO: u8 = 4;
     /// The first word of a node.
     pub const WELCOME: u8 = 5;
     /// Messages that will not come.
     pub const GAP: u8 = 9;
+    /// A request is refused.
+    pub const ERROR: u8 = 10;
+    /// Look elsewhere.
+    pub const GOAWAY: u8 = 11;
+    /// Not now.
+    pub const REJECT: u8 = 12;
     /// The last word of either.
     pub const BYE: u8 = 13;
 }
@@ -24,6 +32,8 @@ const FIXED_BYTES: usize = 16;
 /// A frame.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
+    /// Where it begins in the stream.
+    pub start: u64,
     /// Number of its type; see [`kind`].
     pub kind: u8,
     /// The sender's newest number.
@@ -76,6 +86,8 @@ impl Seen {
 #[derive(Debug, Default)]
 pub struct Splitter {
     bytes: Vec<u8>,
+    /// Where these begin in the stream.
+    start: u64,
     last: Seen,
     deaf: bool,
 }
@@ -97,7 +109,8 @@ impl Splitter {
         let mut used = 0;
         loop {
             match next(&self.bytes[used..], &self.last) {
-                Some(Ok((frame, bytes))) => {
+                Some(Ok((mut frame, bytes))) => {
+                    frame.start = self.start + used as u64;
                     used += bytes;
                     on(&frame);
                     self.last = Seen { payload: Vec::new(), ..frame };
@@ -111,6 +124,7 @@ impl Splitter {
             }
         }
         self.bytes.drain(..used);
+        self.start += used as u64;
     }
 }
 
@@ -132,7 +146,7 @@ fn fixed(bytes: &[u8]) -> Option<(Seen, usize, u64)> {
     let half = |at: usize| u16::from_be_bytes([head[at], head[at + 1]]);
     let known = head[..2] == MAGIC && head[2] == 1;
     let kind = if known { head[3] } else { u8::MAX };
-    let frame = Seen { kind, seq: word(4), ack: word(8), window: half(12), payload: Vec::new() };
+    let frame = Seen { kind, seq: word(4), ack: word(8), window: half(12), ..Seen::default() };
     Some((frame, FIXED_BYTES, half(14).into()))
 }
 
@@ -154,7 +168,7 @@ fn compact(bytes: &[u8], last: &Seen) -> Option<(Seen, usize, u64)> {
     let window = field(lead & 0x40 != 0)?;
     let window = if lead & 0x40 == 0 { last.window } else { window as u16 };
     let len = field(true)?;
-    Some((Seen { kind, seq, ack, window, payload: Vec::new() }, at, len))
+    Some((Seen { kind, seq, ack, window, ..Seen::default() }, at, len))
 }
 
 /// An unsigned number in groups of seven bits, lowest first, and its bytes.

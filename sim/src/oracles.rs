@@ -7,6 +7,7 @@ pub mod p4_duplicates;
 pub mod p7_credit;
 pub mod p8_dead_peers;
 pub mod p9_bad_bytes;
+pub mod r7_lease;
 
 use crate::history::{Entry, Failure};
 use crate::plan::Plan;

@@ -1,9 +1,10 @@
 //! The node's side of the wire: each connection of one start of the node, frame by frame, where its
-//! bytes enter and leave the network. P8 is judged by what is seen here.
+//! bytes enter and leave the network. P8 and R7 are judged by what is seen here.
 
 use crate::frames::{Splitter, kind};
 use crate::history::{Failure, PublishId};
-use crate::oracles::p8_dead_peers::{ORACLE, Silence};
+use crate::oracles::p8_dead_peers::{self, Silence};
+use crate::oracles::r7_lease::{self, Unleased};
 use crate::plan::NodeKnobs;
 use crate::workload::publish_of;
 use multibeam_model::sockets::{SocketId, Sockets};
@@ -24,6 +25,7 @@ struct Peer {
     up: Splitter,
     down: Splitter,
     silence: Silence,
+    unleased: Unleased,
     accepted: bool,
     /// When it last had nothing to send, and was at the end of a frame.
     dry_us: u64,
@@ -34,8 +36,9 @@ impl Peers {
     pub fn open(&mut self, number: u64, sockets: &Rc<RefCell<Sockets>>, id: SocketId, now_us: u64) {
         let (up, down) = (Splitter::default(), Splitter::default());
         let silence = Silence::new(now_us);
+        let (unleased, accepted) = (Unleased::default(), false);
         let peer =
-            Peer { sockets: Rc::clone(sockets), id, up, down, silence, accepted: false, dry_us: now_us };
+            Peer { sockets: Rc::clone(sockets), id, up, down, silence, unleased, accepted, dry_us: now_us };
         self.peers.insert(number, peer);
     }
 
@@ -60,6 +63,25 @@ impl Peers {
         }
     }
 
+    /// What each connection of `sockets` has been sent.
+    #[must_use]
+    pub fn sent(&self, sockets: &Rc<RefCell<Sockets>>) -> Vec<(u64, u64)> {
+        let own = |peer: &Peer| Rc::ptr_eq(&peer.sockets, sockets);
+        let sent = |(number, peer): (&u64, &Peer)| (*number, sockets.borrow().sent(peer.id));
+        self.peers.iter().filter(|(_, peer)| own(peer)).map(sent).collect()
+    }
+
+    /// What has left since `before` ([`Self::sent`]) left while the node held no lease.
+    pub fn left_without_lease(&mut self, before: Vec<(u64, u64)>) {
+        for (number, before) in before {
+            let Some(peer) = self.peers.get_mut(&number) else { continue };
+            let after = peer.sockets.borrow().sent(peer.id);
+            if after > before {
+                peer.unleased.left(before..after);
+            }
+        }
+    }
+
     /// The node's host sends bytes. Returns the messages in them, and since when they were sent.
     pub fn down(
         &mut self,
@@ -69,10 +91,15 @@ impl Peers {
         now_us: u64,
     ) -> Vec<(PublishId, u64)> {
         let mut messages = Vec::new();
-        let Some(Peer { down, silence, dry_us, .. }) = self.peers.get_mut(&number) else { return messages };
+        let Some(Peer { down, silence, unleased, dry_us, .. }) = self.peers.get_mut(&number) else {
+            return messages;
+        };
         let found = &mut self.found;
         down.push(bytes, |frame| {
             silence.says(frame, now_us);
+            if let Err(detail) = unleased.check(frame) {
+                found.push(failure(r7_lease::ORACLE, number, &detail, now_us));
+            }
             if frame.kind == kind::DATA
                 && let Some(publish) = frame.body().and_then(publish_of)
             {
@@ -81,7 +108,7 @@ impl Peers {
             if frame.kind == kind::BYE
                 && let Err(detail) = silence.node_ends(frame, knobs, now_us)
             {
-                found.push(failure(number, &detail, now_us));
+                found.push(failure(p8_dead_peers::ORACLE, number, &detail, now_us));
             }
         });
         messages
@@ -106,13 +133,19 @@ impl Peers {
                 continue;
             }
             if let Err(detail) = peer.silence.node_holds(knobs, now_us) {
-                found.push(failure(*number, &detail, now_us));
+                found.push(failure(p8_dead_peers::ORACLE, *number, &detail, now_us));
             }
         }
         std::mem::take(found)
     }
+
+    /// What was found since the last call, whatever time says.
+    #[must_use]
+    pub fn found(&mut self) -> Vec<Failure> {
+        std::mem::take(&mut self.found)
+    }
 }
 
-fn failure(number: u64, detail: &str, now_us: u64) -> Failure {
-    Failure::new(ORACLE, format!("connection {number}, at {now_us} us: the node {detail}"))
+fn failure(oracle: &str, number: u64, detail: &str, now_us: u64) -> Failure {
+    Failure::new(oracle, format!("connection {number}, at {now_us} us: the node {detail}"))
 }

@@ -25,6 +25,7 @@ use crate::peers::Peers;
 use crate::random::Random;
 use crate::world::World;
 use multibeam::event_loop::Loop;
+use multibeam::lease::LeaseCell;
 use multibeam::platform::{Platform, ShardsSetup, Started};
 use multibeam_model::core::Time;
 use multibeam_model::post::{ModelMail, Post};
@@ -54,6 +55,8 @@ pub struct NodeRun {
     pub sockets: RefCell<Vec<Rc<RefCell<Sockets>>>>,
     /// The numbers of each shard at its last turn.
     pub stats: RefCell<Vec<Vec<u64>>>,
+    /// Its lease, once it serves.
+    pub lease: RefCell<Option<LeaseCell>>,
     /// What passes its connections.
     pub peers: RefCell<Peers>,
     /// Bytes given to the network, by connection in the order of their arrival.
@@ -70,6 +73,14 @@ pub struct NodeRun {
     pub killed: Cell<bool>,
     /// Stops its process for a while.
     pub pause: Pause,
+}
+
+impl NodeRun {
+    /// It serves, under a lease that stands there.
+    pub fn serves(&self, lease: LeaseCell) {
+        self.ready.set(true);
+        *self.lease.borrow_mut() = Some(lease);
+    }
 }
 
 /// The node's side of a [`World`].
@@ -98,6 +109,7 @@ impl SimPlatform {
             post: RefCell::default(),
             sockets: RefCell::default(),
             stats: RefCell::default(),
+            lease: RefCell::default(),
             peers: RefCell::default(),
             pumped: RefCell::default(),
             stop: Notify::new(),
@@ -130,6 +142,11 @@ impl SimPlatform {
             refusal: Duration::from_millis(self.world.plan.network.refusal_ms),
             pause: self.run.pause.clone(),
         }
+    }
+
+    /// Whether the node holds its lease; nobody asks before it serves.
+    fn is_led(&self) -> bool {
+        self.run.lease.borrow().as_ref().is_none_or(|lease| lease.holds(self.now()))
     }
 
     fn child(&self, purpose: &str) -> Random {

@@ -13,6 +13,7 @@ use crate::report::Outcome;
 use crate::world::{Phase, World};
 use crate::{hostile, workload};
 use faults::Faults;
+use multibeam::cluster::Cluster;
 use multibeam_model::core::planted::{self, Bug};
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -165,7 +166,8 @@ async fn node(world: Rc<World>) -> turmoil::Result {
     let platform = SimPlatform::new(&world);
     let run = Rc::clone(platform.node_run());
     let ready = Rc::clone(&run);
-    let result = multibeam::run(platform, world.plan.node.config(), |_, _| ready.ready.set(true)).await;
+    let started = move |_: &multibeam::Ready, cluster: &Cluster<SimPlatform>| ready.serves(cluster.lease());
+    let result = multibeam::run(platform, world.plan.node.config(), started).await;
     run.ended.set(true);
     if let Err(error) = result
         && !run.may_end.get()

@@ -22,7 +22,7 @@ use tokio::sync::Semaphore;
 
 /// Attempts to connect that one host makes at a time: more could overrun the simulated
 /// network's queue of attempts.
-const CONNECTS_MAX: usize = 32;
+pub(crate) const CONNECTS_MAX: usize = 32;
 
 /// What the clients of one process of a host share.
 #[derive(Clone)]
@@ -32,7 +32,7 @@ struct Network {
 }
 
 /// Ends the streams of a host that is killed, after its clients.
-struct DropStreams(Streams);
+pub(crate) struct DropStreams(pub(crate) Streams);
 
 impl Drop for DropStreams {
     fn drop(&mut self) {

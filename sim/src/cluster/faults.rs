@@ -1,5 +1,6 @@
 //! Faults of a cluster, as plain data and as they happen.
 
+use super::clients::HOST;
 use super::nodes::Nodes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -34,6 +35,8 @@ pub enum ClusterFault {
     Split { first: usize, for_ms: u64 },
     /// Between two nodes everything takes long.
     SlowLink { a: usize, b: usize, latency_ms: u64, for_ms: u64 },
+    /// Nothing passes between a node and clients.
+    Unreachable { node: usize, for_ms: u64 },
     /// A disk gives errors.
     DiskFails { node: usize, for_ms: u64 },
 }
@@ -55,6 +58,7 @@ impl ClusterFault {
             Self::Pause { .. } => "pause",
             Self::Split { .. } => "split",
             Self::SlowLink { .. } => "slow link",
+            Self::Unreachable { .. } => "unreachable",
             Self::DiskFails { .. } => "disk fails",
         }
     }
@@ -73,6 +77,7 @@ impl ClusterFault {
         "pause",
         "split",
         "slow link",
+        "unreachable",
         "disk fails",
     ];
 }
@@ -86,6 +91,9 @@ enum Undo {
     Repair(Vec<(usize, usize)>),
     RepairOneWay(usize, usize),
     Release(usize, usize),
+    Reach(usize),
+    /// A process goes on; nothing is left to do.
+    GoesOn,
     Start(usize),
     Fast(usize, usize),
     Disk(usize),
@@ -104,6 +112,8 @@ pub(super) struct Schedule {
     apart: BTreeMap<(usize, usize), usize>,
     /// When something last began or ended.
     pub(super) disturbed_ms: u64,
+    /// Since when clients reach each node, if they do.
+    reachable_ms: Vec<Option<u64>>,
 }
 
 impl Schedule {
@@ -117,6 +127,7 @@ impl Schedule {
             latency_ms_max: nodes.network.latency_ms_max,
             apart: BTreeMap::new(),
             disturbed_ms: 0,
+            reachable_ms: vec![Some(0); nodes.all.len()],
         }
     }
 
@@ -180,13 +191,28 @@ impl Schedule {
                     let all = pairs.len() + 1 == nodes.all.len() && pairs.iter().all(|(a, _)| *a == first);
                     all.then_some(first)?
                 }
-                Undo::RepairOneWay(..) | Undo::Release(..) | Undo::Fast(..) | Undo::Disk(_) => return None,
+                Undo::RepairOneWay(..)
+                | Undo::Release(..)
+                | Undo::Reach(_)
+                | Undo::GoesOn
+                | Undo::Fast(..)
+                | Undo::Disk(_) => return None,
             };
             if alone.replace(node).is_some_and(|other| other != node) {
                 return None;
             }
         }
         alone.filter(|node| !nodes.is_stranger(*node))
+    }
+
+    /// Since when clients reach a node, as far as the network goes.
+    pub(super) fn reachable_since_ms(&self, node: usize) -> Option<u64> {
+        self.reachable_ms[node]
+    }
+
+    /// Whether nothing goes on.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.undo.is_empty()
     }
 
     fn later(&mut self, at_ms: u64, undo: Undo) {
@@ -243,7 +269,16 @@ impl Schedule {
                 }
                 hit
             }
-            ClusterFault::Pause { node, for_ms } => nodes.pause(node, Duration::from_millis(for_ms)),
+            ClusterFault::Pause { node, for_ms } => {
+                self.later(now_ms + for_ms, Undo::GoesOn);
+                nodes.pause(node, Duration::from_millis(for_ms))
+            }
+            ClusterFault::Unreachable { node, for_ms } => {
+                sim.partition(nodes.name(node), HOST);
+                self.reachable_ms[node] = None;
+                self.later(now_ms + for_ms, Undo::Reach(node));
+                nodes.is_up(node)
+            }
             ClusterFault::SlowLink { a, b, latency_ms, for_ms } => {
                 let latency = Duration::from_millis(latency_ms);
                 sim.set_link_latency(nodes.name(a), nodes.name(b), latency);
@@ -281,6 +316,7 @@ impl Schedule {
             for &(a, b) in &pairs {
                 sim.partition(nodes.name(a), nodes.name(b));
             }
+            sim.partition(nodes.name(node), HOST);
         }
         nodes.die(node, power);
         sim.crash(nodes.name(node));
@@ -289,6 +325,9 @@ impl Schedule {
                 if self.apart.get(&pair(a, b)).is_none_or(|count| *count == 0) {
                     sim.repair(nodes.name(a), nodes.name(b));
                 }
+            }
+            if !self.undo.values().any(|undo| matches!(undo, Undo::Reach(cut) if *cut == node)) {
+                sim.repair(nodes.name(node), HOST);
             }
         }
         self.later(until_ms, Undo::Start(node));
@@ -312,6 +351,11 @@ impl Schedule {
                     sim.repair_oneway(nodes.name(from), nodes.name(to));
                 }
             }
+            Undo::Reach(node) => {
+                sim.repair(nodes.name(node), HOST);
+                self.reachable_ms[node] = Some(now_ms);
+            }
+            Undo::GoesOn => {}
             Undo::Release(a, b) => sim.release(nodes.name(a), nodes.name(b)),
             Undo::Start(node) => {
                 nodes.tell(now_ms, format!("{} starts", nodes.name(node)));

@@ -1,7 +1,9 @@
 //! The nodes of a simulated cluster, each with a world of its own.
 
+use super::clients::ClusterClient;
 use super::plan::ClusterPlan;
 use crate::history::Failure;
+use crate::lines::Lines;
 use crate::plan::{Network, Plan};
 use crate::platform::{SimDisk, SimPlatform};
 use crate::world::{Phase, World};
@@ -42,12 +44,18 @@ pub struct Node {
 
 /// All of them.
 pub struct Nodes {
+    /// The seed of the run.
+    pub seed: u64,
     /// The plan.
     pub plan: ClusterPlan,
     /// The network.
     pub network: Network,
     /// By index; the stranger is the last.
     pub all: Vec<Node>,
+    /// Their clients.
+    pub clients: Vec<ClusterClient>,
+    /// What passes the clients' connections.
+    pub lines: Lines,
     /// Lines of the story.
     pub story: RefCell<Vec<(u64, String)>>,
     /// Planned faults that hit somebody.
@@ -71,6 +79,9 @@ impl Nodes {
             // Its own kind of fault here.
             own.host.write_fails_percent = 0;
             own.node.shards = 1;
+            // Enough for the clients, which may have two connections each: their bounds are other seeds' matter.
+            own.node.connections_max = own.node.connections_max.max(100);
+            own.node.producers_max = own.node.producers_max.max(16);
             Node {
                 world: World::new(own, keep_trace),
                 cluster: RefCell::new(None),
@@ -81,6 +92,9 @@ impl Nodes {
             }
         };
         Rc::new(Self {
+            seed: plan.seed,
+            clients: cluster.clients.iter().map(|_| ClusterClient::default()).collect(),
+            lines: Lines::default(),
             plan: cluster.clone(),
             network: plan.network.clone(),
             all: (0..cluster.hosts()).map(node).collect(),
@@ -105,6 +119,7 @@ impl Nodes {
         let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
         let plan = &self.plan;
         let mut config = self.all[node].world.plan.node.config();
+        config.shard.goaway_spread = Duration::from_millis(plan.goaway_spread_ms);
         let cluster = &mut config.cluster;
         cluster.listen = Some(any(LINK_PORT));
         cluster.advertise = Some(self.link_address(node));
@@ -152,7 +167,7 @@ impl Nodes {
         let shared = Rc::clone(&nodes);
         let ready = Rc::clone(&run);
         let started = move |_: &multibeam::Ready, cluster: &Cluster<SimPlatform>| {
-            ready.ready.set(true);
+            ready.serves(cluster.lease());
             *shared.all[node].cluster.borrow_mut() = Some(cluster.clone());
             if bootstraps {
                 let cluster = cluster.clone();
@@ -246,6 +261,11 @@ impl Nodes {
     pub fn tell(&self, now_ms: u64, line: String) {
         self.all[0].world.trace.borrow_mut().text(now_ms * 1000, &line);
         self.story.borrow_mut().push((now_ms, line));
+    }
+
+    /// Adds a line to the trace alone.
+    pub fn note(&self, now_ms: u64, line: std::fmt::Arguments<'_>) {
+        self.all[0].world.trace.borrow_mut().text(now_ms * 1000, &line.to_string());
     }
 
     /// A promise is broken.

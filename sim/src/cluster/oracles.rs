@@ -14,7 +14,7 @@ use std::sync::Arc;
 const REMOVED_WITHIN_MS: u64 = 6_000;
 
 /// A node that hears nobody knows it after 2 s on the slowest clock.
-const ISOLATED_WITHIN_MS: u64 = 2_600;
+pub(super) const ISOLATED_WITHIN_MS: u64 = 2_600;
 
 /// How long a healed cluster must be as it should be.
 const STEADY_MS: u64 = 1_000;
@@ -29,6 +29,8 @@ struct Seen {
     leads: Rc<BTreeSet<PartitionId>>,
     leased: bool,
     leased_ever: bool,
+    /// Since when its lease has not come or gone.
+    since_ms: u64,
 }
 
 /// See the module's documentation.
@@ -55,6 +57,11 @@ pub const RARE: &[&str] = &[
     "cluster_voters_changed",
     "cluster_consensus_leader_changed",
     "cluster_offline_record",
+    "client_told",
+    "client_told_in_time",
+    "client_moved",
+    "client_left_in_time",
+    "client_answered_in_time",
 ];
 
 impl Oracles {
@@ -70,8 +77,13 @@ impl Oracles {
         }
     }
 
-    fn count(&mut self, name: &'static str) {
+    pub(super) fn count(&mut self, name: &'static str) {
         *self.rare.entry(name).or_default() += 1;
+    }
+
+    /// Since when a node has held its lease without a break.
+    pub(super) fn leased_since_ms(&self, node: usize) -> Option<u64> {
+        self.seen[node].leased.then_some(self.seen[node].since_ms)
     }
 
     /// Looks at all nodes.
@@ -97,6 +109,7 @@ impl Oracles {
                 self.count("cluster_lease_lost");
             }
             self.seen[node].leased = leased;
+            self.seen[node].since_ms = now_ms;
             self.seen[node].leased_ever |= leased;
         }
         let before = self.seen[node].view.clone();
@@ -329,6 +342,11 @@ impl Oracles {
         let expected = view.members().len();
         if view.records().is_empty() && expected > 0 {
             return Some("no partition has begun".to_owned());
+        }
+        for (index, client) in self.nodes.clients.iter().enumerate() {
+            if let Some(missing) = client.missing() {
+                return Some(format!("client {index} {missing}"));
+            }
         }
         let leaderless = view.records().iter().find(|(_, record)| record.leader.is_none());
         leaderless.map(|(id, record)| format!("{id:?} has no leader: {record:?}"))

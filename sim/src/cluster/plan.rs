@@ -39,8 +39,27 @@ pub struct ClusterPlan {
     pub copies: usize,
     /// Entries of the consensus' log after which a snapshot is taken.
     pub snapshot_entries: u64,
+    /// How long clients of an isolated node have to leave it.
+    pub goaway_spread_ms: u64,
+    /// Its clients.
+    pub clients: Vec<ClientPlan>,
     /// What happens, in the order of the times.
     pub faults: Vec<(u64, ClusterFault)>,
+}
+
+/// A client, which publishes to itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClientPlan {
+    /// The node that it tries first.
+    pub first: usize,
+    /// Longest pause between two publishes.
+    pub pause_ms: u64,
+    /// Publishes in 100 before which it rests.
+    pub rest_percent: u64,
+    /// A publish waits for the end of the one before.
+    pub one_at_a_time: bool,
+    /// Longest pause between two attempts to connect.
+    pub backoff_ms_max: u64,
 }
 
 impl ClusterPlan {
@@ -71,6 +90,8 @@ impl ClusterPlan {
             voters: random.pick(&[3, 3, 5]),
             copies: random.length(1..=3),
             snapshot_entries: random.pick(&[5, 20, 500]),
+            goaway_spread_ms: random.pick(&[200, 2_000]),
+            clients: clients(&mut Random::new(seed, "cluster clients"), nodes),
             faults: faults(&mut Random::new(seed, "cluster faults"), nodes),
         };
         (plan, QUIET_MS + FAULTS_MS)
@@ -83,6 +104,17 @@ impl ClusterPlan {
     }
 }
 
+fn clients(random: &mut Random, nodes: usize) -> Vec<ClientPlan> {
+    let client = |random: &mut Random| ClientPlan {
+        first: random.length(0..=nodes - 1),
+        pause_ms: random.pick(&[20, 100, 400]),
+        rest_percent: random.pick(&[0, 5]),
+        one_at_a_time: random.chance(50),
+        backoff_ms_max: random.pick(&[100, 800]),
+    };
+    (0..random.length(2..=4)).map(|_| client(random)).collect()
+}
+
 fn faults(random: &mut Random, nodes: usize) -> Vec<(u64, ClusterFault)> {
     // A mix of everything hides what only shows when little else happens.
     let kinds: Vec<usize> = (0..ClusterFault::LABELS.len()).filter(|_| random.chance(35)).collect();
@@ -91,12 +123,13 @@ fn faults(random: &mut Random, nodes: usize) -> Vec<(u64, ClusterFault)> {
     let last = QUIET_MS + FAULTS_MS - 1_500;
     for count in 0..random.length(3..=9) {
         let kind =
-            if count < 2 || kinds.is_empty() { random.pick(&[0, 4, 5, 10]) } else { random.pick(&kinds) };
+            if count < 2 || kinds.is_empty() { random.pick(&[0, 4, 5, 9, 10]) } else { random.pick(&kinds) };
         let node = random.length(0..=nodes - 1);
         let other = (node + random.length(1..=nodes - 1)) % nodes;
         let for_ms = random.pick(&[30, 300, 800, 2_000, 4_000]);
         let fault = match kind {
-            0 => ClusterFault::CutOff { node, for_ms },
+            // Often long enough that its clients find another node.
+            0 => ClusterFault::CutOff { node, for_ms: random.pick(&[for_ms, for_ms, 9_000]) },
             1 => ClusterFault::Partition { a: node, b: other, for_ms },
             2 => ClusterFault::OneWay { from: node, to: other, for_ms },
             3 => ClusterFault::Hold { a: node, b: other, for_ms: for_ms.min(2_000) },
@@ -114,6 +147,7 @@ fn faults(random: &mut Random, nodes: usize) -> Vec<(u64, ClusterFault)> {
             11 => {
                 ClusterFault::SlowLink { a: node, b: other, latency_ms: random.pick(&[60, 150, 400]), for_ms }
             }
+            12 => ClusterFault::Unreachable { node, for_ms },
             _ => ClusterFault::DiskFails { node, for_ms: for_ms.min(800) },
         };
         faults.push((random.range(QUIET_MS..=last), fault));

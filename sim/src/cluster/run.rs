@@ -1,10 +1,12 @@
 //! One run of a cluster's plan: builds the hosts, lets faults happen, heals, waits until everything has come
 //! back, and sums up.
 
+use super::clients::{self, ClusterClient, HOST};
 use super::faults::Schedule;
 use super::nodes::Nodes;
 use super::oracles::Oracles;
 use super::plan::{ClusterPlan, QUIET_MS};
+use super::promises::Promises;
 use super::story;
 use crate::plan::Plan;
 use crate::report::Outcome;
@@ -65,12 +67,15 @@ fn build<'a>(plan: &Plan, nodes: &Rc<Nodes>) -> Sim<'a> {
         let shared = Rc::clone(nodes);
         sim.host(nodes.name(node), move || Nodes::run(Rc::clone(&shared), node));
     }
+    let shared = Rc::clone(nodes);
+    sim.host(HOST, move || clients::run_host(Rc::clone(&shared)));
     sim
 }
 
 fn step_all(plan: &Plan, sim: &mut Sim<'_>, nodes: &Rc<Nodes>, oracles: &mut Oracles, last_ms: &mut u64) {
     let mut schedule = Schedule::new(nodes);
     let mut healed_ms = None;
+    let mut promises = Promises::new(nodes);
     let (mut consensus, mut isolated) = ((String::new(), Vec::new()), BTreeSet::new());
     loop {
         let now_ms = sim.elapsed().as_millis() as u64;
@@ -96,12 +101,14 @@ fn step_all(plan: &Plan, sim: &mut Sim<'_>, nodes: &Rc<Nodes>, oracles: &mut Ora
         }
         schedule.restart_ended(nodes, now_ms);
         oracles.look(now_ms);
+        promises.look(oracles, now_ms);
         if now_ms % NOTE_EACH_MS < plan.network.tick_ms {
             oracles.note_consensus(&mut consensus, now_ms);
             oracles.count_isolated(&mut isolated);
             let since = schedule.disturbed_ms.max(QUIET_MS);
             if now_ms > since {
                 oracles.judge_silence(schedule.alone(nodes), since, now_ms);
+                promises.judge(oracles, &schedule, since, now_ms);
             }
         }
         if !nodes.failures().is_empty() {
@@ -138,7 +145,7 @@ fn outcome(plan: &Plan, nodes: &Nodes, oracles: Oracles, simulated_ms: u64) -> O
         hash: format!("{hash:016x}"),
         events,
         simulated_ms,
-        deliveries: 0,
+        deliveries: nodes.clients.iter().map(ClusterClient::deliveries).sum(),
         hits: nodes.hits.borrow().iter().map(|(label, count)| ((*label).to_owned(), *count)).collect(),
         rare,
         counts: std::collections::BTreeMap::new(),

@@ -33,9 +33,13 @@ impl Driver {
     pub(super) async fn drive(mut self, mut shard: Loop<ModelKernel>) {
         let (mut agains, mut bytes) = (0, 0);
         loop {
-            self.platform.run.pause.over().await;
+            // A process that stops may stop between the halves of a turn as well.
+            if self.random.chance(50) {
+                self.platform.run.pause.over().await;
+            }
             shard.turn(self.platform.now());
-            let next = shard.release(self.platform.now());
+            self.platform.run.pause.over().await;
+            let next = self.release(&mut shard);
             self.note(&mut shard, next);
             match next {
                 Next::Done => return,
@@ -64,6 +68,18 @@ impl Driver {
                 }
             }
         }
+    }
+
+    /// The second half of a turn; what leaves without a lease is noted for the judge (R7).
+    fn release(&self, shard: &mut Loop<ModelKernel>) -> Next {
+        let run = &self.platform.run;
+        let sockets = Rc::clone(&run.sockets.borrow()[self.index]);
+        let unleased = (!self.platform.is_led()).then(|| run.peers.borrow().sent(&sockets));
+        let next = shard.release(self.platform.now());
+        if let Some(before) = unleased {
+            run.peers.borrow_mut().left_without_lease(before);
+        }
+        next
     }
 
     /// Others may run: preempted threads go on, or the processor is away for a while.

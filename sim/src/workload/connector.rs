@@ -93,7 +93,7 @@ impl Streams {
     }
 
     /// Drops all that are left, in order.
-    pub(super) fn drop_all(&self) {
+    pub(crate) fn drop_all(&self) {
         let streams = std::mem::take(&mut lock(&self.0).streams);
         for stream in streams.into_values() {
             let stream = lock(&stream).take();
@@ -113,7 +113,14 @@ pub struct Watch {
     pub handshake_ms: u64,
 }
 
-/// Connects one client to the simulated node.
+/// The host part of an address: nodes name each other with their port, which is the same everywhere, and
+/// plans name them without.
+#[must_use]
+pub fn host_of(server: &str) -> &str {
+    server.rsplit_once(':').map_or(server, |(host, _)| host)
+}
+
+/// Connects one client to a simulated node.
 #[derive(Debug)]
 pub struct SimConnector {
     kill: Kill,
@@ -155,7 +162,7 @@ impl Connector for SimConnector {
 
     async fn connect(&self, server: &str) -> io::Result<CutStream> {
         let _permit = self.permits.acquire().await.map_err(io::Error::other)?;
-        match TcpStream::connect((server, CLIENT_PORT)).await {
+        match TcpStream::connect((host_of(server), CLIENT_PORT)).await {
             Ok(stream) => {
                 let random = Random::new(lock(&self.random).number(), "stream");
                 let mut killed = lock(&self.kill.0);
