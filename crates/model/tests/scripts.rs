@@ -70,6 +70,7 @@ const SIMULATOR_ONLY: &[Bug] = &[
     Bug::GrantWithOldView,
     Bug::StaleIncarnationGranted,
     Bug::PromiseForgottenOnRestart,
+    Bug::EndedForgottenOnRestart,
     Bug::StartIsNoGrant,
     Bug::PromiseCountsAtOnce,
     Bug::TakeoverWithoutPromise,

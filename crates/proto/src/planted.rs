@@ -109,6 +109,8 @@ bugs! {
     StaleIncarnationGranted "stale-incarnation-granted",
     /// A voter that starts again has promised nothing.
     PromiseForgottenOnRestart "promise-forgotten-on-restart",
+    /// A voter that starts again has forgotten by which view its promises ended.
+    EndedForgottenOnRestart "ended-forgotten-on-restart",
     /// A voter that starts again does not think of what it may have granted before.
     StartIsNoGrant "start-is-no-grant",
     /// A promise counts though the last grant has not run out.

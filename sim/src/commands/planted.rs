@@ -12,13 +12,11 @@ const CATCHES: usize = 3;
 
 /// Bugs that this simulator can't see, and why. They are the script fuzzer's.
 pub const NOT_HERE: &[(Bug, &str)] = &[
-    (Bug::ReleaseIgnoresLease, NO_LEASES),
-    (Bug::HeartbeatAcksWithoutLease, NO_LEASES),
-    (Bug::WithdrawnSendLost, NO_LEASES),
     (Bug::LeaseFromAnswer, AGENTS),
     (Bug::GrantWithOldView, AGENTS),
     (Bug::StaleIncarnationGranted, AGENTS),
     (Bug::PromiseForgottenOnRestart, AGENTS),
+    (Bug::EndedForgottenOnRestart, AGENTS),
     (Bug::StartIsNoGrant, AGENTS),
     (Bug::TakeoverAfterVoters, AGENTS),
     (Bug::CompareAndSetSkipped, AGENTS),
@@ -30,8 +28,6 @@ pub const NOT_HERE: &[(Bug, &str)] = &[
 
 const AGENTS: &str = "too rare with whole nodes; crates/model/tests/agents sees it";
 
-const NO_LEASES: &str = "its nodes always hold a lease";
-
 /// Bugs that only several nodes have; the others are looked for in plans of one node.
 const OF_CLUSTERS: &[Bug] = &[
     Bug::PromiseCountsAtOnce,
@@ -40,6 +36,9 @@ const OF_CLUSTERS: &[Bug] = &[
     Bug::SilenceNeverNoticed,
     Bug::WipedDiskKeepsItsVote,
     Bug::VoteBeforeFsync,
+    Bug::ReleaseIgnoresLease,
+    Bug::HeartbeatAcksWithoutLease,
+    Bug::WithdrawnSendLost,
 ];
 
 /// Those seeds whose plans can show a bug.

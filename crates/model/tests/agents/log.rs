@@ -34,13 +34,15 @@ pub(crate) struct Disk {
     pub log: Log,
     pub term: u64,
     pub promises: Option<Vec<u8>>,
+    /// How much of the log was committed, as far as that is durable: it may lag behind.
+    pub committed: usize,
     /// The newest membership of the log, and where it stands.
     membership: (usize, Rc<Membership>),
 }
 
 impl Disk {
     pub(crate) fn empty(store: StoreId) -> Self {
-        Self { store, log: Rc::default(), term: 0, promises: None, membership: (0, Rc::default()) }
+        Self { store, log: Rc::default(), term: 0, promises: None, committed: 0, membership: (0, Rc::default()) }
     }
 
     pub(crate) fn append(&mut self, term: u64, entry: Entry) -> usize {

@@ -47,11 +47,12 @@ fn histories_keep_one_leader_and_come_back() {
 }
 
 /// Bugs that histories are to meet; the one that is missing, two clusters, is of the handshake alone.
-const CAUGHT: [Bug; 11] = [
+const CAUGHT: [Bug; 12] = [
     Bug::LeaseFromAnswer,
     Bug::GrantWithOldView,
     Bug::StaleIncarnationGranted,
     Bug::PromiseForgottenOnRestart,
+    Bug::EndedForgottenOnRestart,
     Bug::StartIsNoGrant,
     Bug::PromiseCountsAtOnce,
     Bug::TakeoverWithoutPromise,

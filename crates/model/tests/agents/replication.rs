@@ -1,12 +1,12 @@
 //! The made-up consensus: logs and terms as in the real one, and a test that says who is elected.
 //!
 //! It keeps what a driver of the real one must keep: a membership counts from when it stands in the log and
-//! is changed in two steps by whoever leads; a node shows nothing to its agent before it has applied what was
-//! committed when it was first contacted; a leader says that it leads once it has applied all before its term.
+//! is changed in two steps by whoever leads; a leader says that it leads once it has applied all before its term.
+//! A node that starts applies its log from the beginning and shows its agent each view on the way.
 
 use crate::log::{Disk, Entry, Log, Membership};
 use crate::wires::Message;
-use crate::world::{Event, MS, Process, World, tell};
+use crate::world::{Event, MS, Machine, Process, World, tell};
 use multibeam_proto::cluster::{Act, ConsensusFacts, Contact};
 use multibeam_proto::view::{Batch, Op, Replica};
 use multibeam_proto::{NodeId, Time};
@@ -160,7 +160,6 @@ impl World {
         machine.disk.term = term;
         let first = machine.disk.append(term, Entry::Blank);
         let Some(process) = &mut machine.process else { return Ok(()) };
-        process.shown_from.get_or_insert(first);
         process.leader = Some(machine.disk.store);
         process.leader_heard = self.now;
         let run = process.run;
@@ -239,7 +238,6 @@ impl World {
             process.leader_heard = now;
             process.leader = Some(leader);
             process.commit = process.commit.max(commit.min(has));
-            process.shown_from.get_or_insert(commit);
         }
         self.apply_soon(at);
         self.answer(name, at, Message::Appended { term, accepted: true, has, sent });
@@ -311,7 +309,7 @@ impl World {
         }
     }
 
-    fn apply_soon(&mut self, at: usize) {
+    pub(crate) fn apply_soon(&mut self, at: usize) {
         let most = self.machines[at].apply_us;
         let when = self.now + self.rng.below(most);
         let Some(process) = self.process(at) else { return };
@@ -328,8 +326,12 @@ impl World {
     pub(crate) fn apply(&mut self, at: usize) -> Result<(), String> {
         let all = !self.rng.one_in(3);
         let now = self.clock(at);
-        let log = Rc::clone(&self.machines[at].disk.log);
-        let Some(process) = self.machines[at].process.as_mut() else { return Ok(()) };
+        let noted = self.rng.one_in(3);
+        let Machine { disk, process: Some(process), .. } = &mut self.machines[at] else { return Ok(()) };
+        if noted {
+            disk.committed = process.commit;
+        }
+        let log = Rc::clone(&disk.log);
         process.applying = false;
         let mut shown = false;
         while process.applied < process.commit {
@@ -353,11 +355,12 @@ impl World {
             let seen = process.applied == process.commit || self.rng.one_in(2);
             if newer && !seen {
                 self.reached.views_skipped += 1;
-            } else if newer && process.shown_from.is_some_and(|from| process.applied >= from) {
+            } else if newer {
                 process.agent.applied(Arc::new(process.view.clone()), now);
                 shown = true;
             }
-            if !all {
+            // What follows from a view is done before the next one.
+            if !all || shown {
                 break;
             }
         }

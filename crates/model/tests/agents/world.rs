@@ -70,8 +70,6 @@ pub(crate) struct Process {
     pub applied: usize,
     pub view: View,
     pub outcomes: BTreeMap<usize, Outcome>,
-    /// Nothing is shown before that has been applied: it may have been behind when it started.
-    pub shown_from: Option<usize>,
     pub applying: bool,
     pub leading: Option<Leader>,
     pub leader: Option<StoreId>,
@@ -374,15 +372,14 @@ impl World {
             machine.disk.store,
             agent.undecided()
         );
-        let machines = self.machines.len();
+        let (machines, committed) = (self.machines.len(), self.machines[at].disk.committed);
         let process = Process {
             agent,
             run,
-            commit: 0,
+            commit: committed,
             applied: 0,
             view: View::default(),
             outcomes: BTreeMap::new(),
-            shown_from: None,
             applying: false,
             leading: None,
             leader: None,
@@ -399,6 +396,7 @@ impl World {
         self.at(self.now, Event::Tick(at, run));
         self.at(self.now, Event::Dial(at, run));
         self.at(tend, Event::TendRecords(at, run));
+        self.apply_soon(at);
         self.after(at)
     }
 

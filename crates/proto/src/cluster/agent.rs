@@ -376,9 +376,7 @@ impl Agent {
     }
 
     /// A view was applied here, or came from a voter. Older ones than the newest are ignored, and views may be
-    /// passed over. After a start a voter is shown nothing before it has applied all that was committed when it
-    /// first heard of a leader: by a view from before the entry that decided a promise it would grant what it had
-    /// promised not to, since a promise that is decided is forgotten.
+    /// passed over.
     pub fn applied(&mut self, view: Arc<View>, now: Time) {
         if view.epoch() <= self.view.epoch() {
             return;

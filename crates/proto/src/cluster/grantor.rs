@@ -2,7 +2,11 @@
 //!
 //! A promise holds from when it is made and counts from when it is durable *and* `lease × 1.1` has passed since
 //! the last grant that it ends. It is about a node since it joined in some epoch, and is over exactly when this
-//! voter has applied the entry that takes the node out or lets it join again: whatever views it sees or skips.
+//! voter has a view in which the node is taken out or has joined again: whatever views it sees or skips.
+//!
+//! Such a view may be ahead of what the voter finds again after a start: another node has told it, or how much of
+//! the log is committed was not written yet. By an older view it would grant what it had promised not to. So how far
+//! promises have ended is kept with those that have not, and nothing is granted by a view from before.
 
 use super::outlasts;
 use crate::planted::{self, Bug};
@@ -44,7 +48,12 @@ pub struct Grantor {
     granted: BTreeMap<NodeId, (Incarnation, Time)>,
     /// The newest run of each node that is let lead no more, and the epoch in which that joined.
     promised: BTreeMap<NodeId, (Incarnation, u64)>,
+    /// The epoch by which promises were over that are not there any more; by an older view nothing is granted.
+    ended: u64,
 }
+
+/// What outlives a run: how far promises have ended, and those that have not.
+type Durable<T> = (u64, T);
 
 impl Grantor {
     /// A voter that starts at `now` with the promises of its earlier runs.
@@ -52,19 +61,24 @@ impl Grantor {
     /// # Errors
     /// They can't be read; nothing may be granted without them.
     pub fn new(lease: Duration, promises: Option<&[u8]>, now: Time) -> Result<Self, UnreadablePromises> {
-        let promised = match promises {
-            Some(bytes) if !planted::on(Bug::PromiseForgottenOnRestart) => {
-                postcard::from_bytes(bytes).map_err(|_| UnreadablePromises)?
-            }
-            Some(_) | None => BTreeMap::new(),
+        let (mut ended, mut promised): Durable<BTreeMap<_, _>> = match promises {
+            Some(bytes) => postcard::from_bytes(bytes).map_err(|_| UnreadablePromises)?,
+            None => Durable::default(),
         };
-        Ok(Self { lease, started: now, granted: BTreeMap::new(), promised })
+        if planted::on(Bug::PromiseForgottenOnRestart) {
+            promised.clear();
+        }
+        if planted::on(Bug::EndedForgottenOnRestart) {
+            ended = 0;
+        }
+        Ok(Self { lease, started: now, granted: BTreeMap::new(), promised, ended })
     }
 
     /// The promises, to be made durable before an answer says that they were made.
     #[must_use]
     pub fn promises(&self) -> Vec<u8> {
-        let bytes = postcard::to_extend(&self.promised, Vec::new());
+        let durable: Durable<&BTreeMap<_, _>> = (self.ended, &self.promised);
+        let bytes = postcard::to_extend(&durable, Vec::new());
         bytes.expect("postcard fails only where a sequence has no length, and a map has one")
     }
 
@@ -73,7 +87,7 @@ impl Grantor {
         let Some(member) = view.members().get(&node) else { return false };
         let current = member.incarnation == incarnation
             || (planted::on(Bug::StaleIncarnationGranted) && incarnation < member.incarnation);
-        if !current || self.has_promised(node, member.joined) {
+        if !current || view.epoch() < self.ended || self.has_promised(node, member.joined) {
             return false;
         }
         self.granted.insert(node, (incarnation, now));
@@ -111,7 +125,11 @@ impl Grantor {
     /// Promises that `view` decides are over. What was granted is remembered as long as it may be in force: who
     /// goes and comes back in the same run still has it.
     pub fn applied(&mut self, view: &View, now: Time) {
+        let before = self.promised.len();
         self.promised.retain(|node, (_, joined)| !view.has_decided(*node, *joined));
+        if self.promised.len() < before {
+            self.ended = self.ended.max(view.epoch());
+        }
         let wait = outlasts(self.lease);
         self.granted.retain(|node, (_, at)| view.members().contains_key(node) || now.since(*at) < wait);
     }
@@ -205,6 +223,19 @@ mod tests {
                 assert!(grantor.grant(NODE, back, &over, ms(3)));
             }
         }
+    }
+
+    /// The view that decided came from another node; after a start this voter has an older one.
+    #[test]
+    fn what_a_promise_ended_by_is_needed_after_a_start() {
+        let ops = [join(5), remove(5), join(5)];
+        let mut grantor = grantor(ms(0));
+        grantor.promise(NODE, RUN, 1);
+        grantor.applied(&after(&ops[..2]), ms(1));
+        assert_eq!(grantor.undecided().count(), 0);
+        let mut grantor = Grantor::new(LEASE, Some(&grantor.promises()), ms(10)).unwrap();
+        assert!(!grantor.grant(NODE, RUN, &after(&ops[..1]), ms(11)));
+        assert!(grantor.grant(NODE, RUN, &after(&ops), ms(12)), "it has joined again since");
     }
 
     /// The steward has seen the node join again, and this voter only what was before: that decides nothing.
