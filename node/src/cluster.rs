@@ -153,6 +153,7 @@ impl<P: Platform> Cluster<P> {
         let agent = Agent::new(own, config, promises, platform.now()).map_err(|error| {
             ClusterError::Consensus(format!("{error}: begin with an empty data directory"))
         })?;
+        identity::keep_promises(&store, promises, &agent.promises())?;
         let leased = Cell::new(platform.now());
         // Only once the agent says so: it hears a majority.
         consensus.allow_election(!settings.is_configured());

@@ -170,12 +170,12 @@ fn each_type_refuses_payloads_that_break_its_rules() {
         (
             "eight voters",
             LinkFrameType::Lease,
-            &[&b"\x01\x01\x01\x01\x01\x08"[..], &[0; 64], b"\x00"].concat(),
+            &[&b"\x01\x01\x01\x01\x01\x09\x08"[..], &[0; 64], b"\x00"].concat(),
         ),
         (
             "a voter twice",
             LinkFrameType::Lease,
-            &[&b"\x01\x01\x01\x01\x01\x02"[..], &[1; 16], b"\x00"].concat(),
+            &[&b"\x01\x01\x01\x01\x01\x09\x02"[..], &[1; 16], b"\x00"].concat(),
         ),
         ("a kind of 17 bits", LinkFrameType::Request, b"\x01\x80\x80\x04\x00\x00"),
         ("a part cut short", LinkFrameType::Response, b"\x01\x00\x02a"),
@@ -202,10 +202,10 @@ fn unknown_flags_are_ignored() {
     for (frame_type, known, unknown) in [
         (
             LinkFrameType::Lease,
-            &b"\x01\x00\x01\x01\x01\x00\x00"[..],
-            &b"\x01\xfe\x01\x01\x01\x01\x00\x00"[..],
+            &b"\x01\x00\x01\x01\x01\x09\x00\x00"[..],
+            &b"\x01\xfe\x01\x01\x01\x01\x09\x00\x00"[..],
         ),
-        (LinkFrameType::Lease, b"\x01\x01\x01\x01\x01\x00\x00", b"\x01\xff\x01\x01\x01\x01\x00\x00"),
+        (LinkFrameType::Lease, b"\x01\x01\x01\x01\x01\x09\x00\x00", b"\x01\xff\x01\x01\x01\x01\x09\x00\x00"),
         (LinkFrameType::Request, b"\x01\x02\x01\x00", b"\x01\x02\xff\x01\x00"),
         (LinkFrameType::Response, b"\x01\x00\x00", b"\x01\xfe\x01\x00"),
         (LinkFrameType::State, b"\x01\x02\x03\x00", b"\x01\x02\xff\x01\x00"),

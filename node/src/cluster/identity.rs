@@ -126,6 +126,18 @@ pub(super) fn belong(
     }
 }
 
+/// Makes durable what a voter that begins has promised before it grants anything, if that is news.
+pub(super) fn keep_promises(
+    store: &Store,
+    before: Option<&[u8]>,
+    promises: &[u8],
+) -> Result<(), IdentityError> {
+    if before != Some(promises) {
+        store.put_facts(&[(PROMISES, Some(promises))])?;
+    }
+    Ok(())
+}
+
 /// The first voters, if this node began a cluster.
 pub(super) fn first_voters(store: &Store) -> Result<Option<Vec<StoreId>>, IdentityError> {
     let Some(bytes) = store.fact(FIRST_VOTERS)? else { return Ok(None) };

@@ -42,7 +42,14 @@ pub(crate) struct Disk {
 
 impl Disk {
     pub(crate) fn empty(store: StoreId) -> Self {
-        Self { store, log: Rc::default(), term: 0, promises: None, committed: 0, membership: (0, Rc::default()) }
+        Self {
+            store,
+            log: Rc::default(),
+            term: 0,
+            promises: None,
+            committed: 0,
+            membership: (0, Rc::default()),
+        }
     }
 
     pub(crate) fn append(&mut self, term: u64, entry: Entry) -> usize {

@@ -59,6 +59,7 @@ reached! {
     observers_told,
     stale_changes,
     isolated,
+    other_leases,
 }
 
 /// A process.
@@ -143,6 +144,8 @@ pub(crate) struct World {
     /// A message takes so long at most.
     pub delay_us: Vec<Vec<u64>>,
     pub config: ClusterConfig,
+    /// The settings are being changed, one node after the other.
+    leases_differ: bool,
     pub oracle: Oracle,
     pub reached: Reached,
     pub story: Option<VecDeque<String>>,
@@ -200,8 +203,10 @@ impl World {
         let delay_us = (0..=nodes)
             .map(|_| (0..=nodes).map(|_| if rng.one_in(5) { 60 * MS } else { 3 * MS }).collect())
             .collect();
+        let leases_differ = rng.one_in(4);
         let mut world = Self {
             now: 0,
+            leases_differ,
             connections: BTreeMap::new(),
             cut: vec![vec![false; nodes + 1]; nodes + 1],
             delay_us,
@@ -361,7 +366,13 @@ impl World {
             weight: 1,
         };
         let promises = machine.disk.promises.as_deref();
-        let agent = Agent::new(own, self.config.clone(), promises, now).map_err(|error| error.to_string())?;
+        let mut config = self.config.clone();
+        if self.leases_differ && self.rng.one_in(2) {
+            config.lease = Duration::from_millis(self.rng.between(300, 1500));
+            self.reached.other_leases += 1;
+        }
+        let agent = Agent::new(own, config, promises, now).map_err(|error| error.to_string())?;
+        let promises = agent.promises();
         if !agent.undecided().is_empty() {
             self.reached.undecided_at_start += 1;
         }
@@ -391,6 +402,7 @@ impl World {
             tick_at: 0,
         };
         self.machines[at].process = Some(process);
+        self.machines[at].disk.promises = Some(promises);
         self.machines[at].paused_until = 0;
         let tend = self.now + self.rng.below(150 * MS);
         self.at(self.now, Event::Tick(at, run));

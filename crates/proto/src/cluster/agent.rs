@@ -73,6 +73,8 @@ pub struct PeerState {
     pub leaving: bool,
     /// The view it has, by its heartbeats.
     pub epoch: Epoch,
+    /// How long leases are by its settings, as it last said.
+    pub lease: Duration,
     /// Time from the last heartbeat to its answer.
     pub round_trip: Option<Duration>,
     state_sent: Option<(Epoch, Time)>,
@@ -241,6 +243,7 @@ impl Agent {
                 accepted: false,
                 leaving: false,
                 epoch: peer.epoch,
+                lease: Duration::ZERO,
                 round_trip: None,
                 state_sent: None,
                 behind_since: None,
@@ -327,6 +330,7 @@ impl Agent {
             incarnation: Incarnation::default(),
             voters: self.facts.voters,
             epoch,
+            lease_ms: self.lease_ms(),
         };
         let Some(peer) = self.peers.get_mut(&from) else { return lease };
         peer.heard = now;
@@ -355,6 +359,7 @@ impl Agent {
         let Some(peer) = self.peers.get_mut(&from) else { return };
         peer.heard = now;
         peer.epoch = peer.epoch.max(lease.epoch);
+        peer.lease = Duration::from_millis(lease.lease_ms.into());
         // A grant to another run of this node is none.
         let mut lease = *lease;
         lease.granted &= lease.incarnation == self.own.incarnation && !self.signed_off;
@@ -523,6 +528,10 @@ impl Agent {
         soon.min(self.heartbeat_at)
     }
 
+    fn lease_ms(&self) -> u32 {
+        u32::try_from(self.config.lease.as_millis()).unwrap_or(u32::MAX)
+    }
+
     fn beat(&mut self, now: Time) {
         self.heartbeats += 1;
         let (number, epoch) = (self.heartbeats, self.epoch());
@@ -531,8 +540,9 @@ impl Agent {
             self.holder.asked(store, number, now);
             let granted = self.facts.may_grant(self.own.store)
                 && self.grantor.grant(self.own.node, self.own.incarnation, &self.view, now);
-            let (incarnation, voters) = (self.own.incarnation, self.facts.voters);
-            self.holder.answered(store, &Lease { number, granted, incarnation, voters, epoch }, now);
+            let (incarnation, voters, lease_ms) = (self.own.incarnation, self.facts.voters, self.lease_ms());
+            let lease = Lease { number, granted, incarnation, voters, epoch, lease_ms };
+            self.holder.answered(store, &lease, now);
         }
         if planted::on(Bug::HeartbeatNeverFires) && self.heartbeats > 20 {
             return;

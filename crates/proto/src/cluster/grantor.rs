@@ -45,6 +45,8 @@ pub struct Grantor {
     lease: Duration,
     /// Counts as the last grant to everybody: the run before may have granted until then.
     started: Time,
+    /// How long grants of earlier runs were, until they have run out.
+    lease_before: Duration,
     granted: BTreeMap<NodeId, (Incarnation, Time)>,
     /// The newest run of each node that is let lead no more, and the epoch in which that joined.
     promised: BTreeMap<NodeId, (Incarnation, u64)>,
@@ -52,8 +54,9 @@ pub struct Grantor {
     ended: u64,
 }
 
-/// What outlives a run: how far promises have ended, and those that have not.
-type Durable<T> = (u64, T);
+/// What outlives a run: how long grants are that may be in force, in microseconds, how far promises have ended, and those that have
+/// not.
+type Durable<T> = (u64, u64, T);
 
 impl Grantor {
     /// A voter that starts at `now` with the promises of its earlier runs.
@@ -61,7 +64,7 @@ impl Grantor {
     /// # Errors
     /// They can't be read; nothing may be granted without them.
     pub fn new(lease: Duration, promises: Option<&[u8]>, now: Time) -> Result<Self, UnreadablePromises> {
-        let (mut ended, mut promised): Durable<BTreeMap<_, _>> = match promises {
+        let (lease_us, mut ended, mut promised): Durable<BTreeMap<_, _>> = match promises {
             Some(bytes) => postcard::from_bytes(bytes).map_err(|_| UnreadablePromises)?,
             None => Durable::default(),
         };
@@ -71,15 +74,22 @@ impl Grantor {
         if planted::on(Bug::EndedForgottenOnRestart) {
             ended = 0;
         }
-        Ok(Self { lease, started: now, granted: BTreeMap::new(), promised, ended })
+        let lease_before = Duration::from_micros(lease_us);
+        Ok(Self { lease, started: now, lease_before, granted: BTreeMap::new(), promised, ended })
     }
 
-    /// The promises, to be made durable before an answer says that they were made.
+    /// The promises, to be made durable before anything is granted, and before an answer says that they were made.
     #[must_use]
     pub fn promises(&self) -> Vec<u8> {
-        let durable: Durable<&BTreeMap<_, _>> = (self.ended, &self.promised);
+        let lease_us = u64::try_from(self.lease_in_force().as_micros()).unwrap_or(u64::MAX);
+        let durable: Durable<&BTreeMap<_, _>> = (lease_us, self.ended, &self.promised);
         let bytes = postcard::to_extend(&durable, Vec::new());
         bytes.expect("postcard fails only where a sequence has no length, and a map has one")
+    }
+
+    /// The longest grant that this run or one before may have made.
+    fn lease_in_force(&self) -> Duration {
+        self.lease.max(self.lease_before)
     }
 
     /// Whether a run of a node may lead, by the view that this voter has applied.
@@ -105,9 +115,12 @@ impl Grantor {
             *promised = (incarnation, joined);
         }
         let started = if planted::on(Bug::StartIsNoGrant) { Time(0) } else { self.started };
-        let last = self.granted.get(&node).map_or(started, |(_, at)| *at);
-        let wait = if planted::on(Bug::PromiseCountsAtOnce) { Duration::ZERO } else { outlasts(self.lease) };
-        Some(last + wait)
+        let before = started + outlasts(self.lease_in_force());
+        let last = self.granted.get(&node).map(|(_, at)| *at);
+        if planted::on(Bug::PromiseCountsAtOnce) {
+            return Some(last.unwrap_or(started));
+        }
+        Some(last.map_or(before, |last| before.max(last + outlasts(self.lease))))
     }
 
     /// Whether a node that joined in the epoch `joined` is let lead no more.
@@ -129,6 +142,9 @@ impl Grantor {
         self.promised.retain(|node, (_, joined)| !view.has_decided(*node, *joined));
         if self.promised.len() < before {
             self.ended = self.ended.max(view.epoch());
+        }
+        if now.since(self.started) >= outlasts(self.lease_before) {
+            self.lease_before = Duration::ZERO;
         }
         let wait = outlasts(self.lease);
         self.granted.retain(|node, (_, at)| view.members().contains_key(node) || now.since(*at) < wait);
@@ -188,6 +204,26 @@ mod tests {
         assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(2440)));
         assert!(!grantor.grant(NODE, RUN, &view(RUN), ms(2001)), "it was promised");
         assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(2440)), "asked again");
+    }
+
+    /// Its leases were longer before its settings were changed.
+    #[test]
+    fn grants_of_the_run_before_run_out_by_their_own_length() {
+        let before = Grantor::new(5 * LEASE, None, ms(0)).unwrap().promises();
+        for (granted, counts) in [(None, 3200), (Some(1100), 3200), (Some(3000), 3440)] {
+            let mut grantor = Grantor::new(LEASE, Some(&before), ms(1000)).unwrap();
+            if let Some(granted) = granted {
+                assert!(grantor.grant(NODE, RUN, &view(RUN), ms(granted)));
+            }
+            assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(counts)), "granted at {granted:?}");
+        }
+        // A run that is soon over is followed by one that must know.
+        let mut short = Grantor::new(LEASE, Some(&before), ms(1000)).unwrap();
+        let mut next = Grantor::new(LEASE, Some(&short.promises()), ms(1010)).unwrap();
+        assert_eq!(next.promise(NODE, RUN, 1), Some(ms(3210)));
+        short.applied(&View::default(), ms(3200));
+        let mut next = Grantor::new(LEASE, Some(&short.promises()), ms(3210)).unwrap();
+        assert_eq!(next.promise(NODE, RUN, 1), Some(ms(3650)), "none is left of those");
     }
 
     #[test]

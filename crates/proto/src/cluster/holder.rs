@@ -65,7 +65,8 @@ impl LeaseHolder {
         }
     }
 
-    /// A voter's answer. The time between request and answer, if it was asked for.
+    /// A voter's answer. Of two settings the shorter one counts: the voter waits by its own until a grant has run
+    /// out. The time between request and answer, if it was asked for.
     pub fn answered(&mut self, voter: StoreId, lease: &Lease, now: Time) -> Option<Duration> {
         let known = self.voters.get_mut(&voter)?;
         let at = known.asked.iter().position(|(number, _)| *number == lease.number)?;
@@ -76,8 +77,9 @@ impl LeaseHolder {
             if known.grants.len() == GRANTS_MAX {
                 known.grants.pop_front();
             }
+            let granted = Duration::from_millis(lease.lease_ms.into());
             known.grants.push_back(Grant {
-                until: from + self.lease,
+                until: from + self.lease.min(granted),
                 epoch: lease.epoch,
                 voters: lease.voters,
             });
@@ -144,7 +146,8 @@ mod tests {
     /// Asks a voter at `asked`, which grants 5 ms later.
     fn grant(holder: &mut LeaseHolder, voter: u64, voters: Voters, asked: u64, epoch: Epoch) {
         holder.asked(StoreId(voter), asked, ms(asked));
-        let lease = Lease { number: asked, granted: true, incarnation: Incarnation(1), voters, epoch };
+        let (incarnation, lease_ms) = (Incarnation(1), 400);
+        let lease = Lease { number: asked, granted: true, incarnation, voters, epoch, lease_ms };
         let trip = holder.answered(StoreId(voter), &lease, ms(asked + 5));
         assert_eq!(trip, Some(Duration::from_millis(5)));
     }
@@ -163,6 +166,19 @@ mod tests {
         assert_eq!(holder.until(EPOCH, ms(205)), Some(ms(560)));
         assert_eq!(holder.until(EPOCH, ms(559)), Some(ms(560)));
         assert_eq!(holder.until(EPOCH, ms(560)), None);
+    }
+
+    /// While settings are changed one node after the other.
+    #[test]
+    fn of_two_lengths_the_shorter_one_counts() {
+        for (lease_ms, expected) in [(150, 250), (400, 500), (2000, 500)] {
+            let mut holder = LeaseHolder::new(LEASE);
+            holder.asked(StoreId(1), 1, ms(100));
+            let (incarnation, voters) = (Incarnation(1), voters(1, &[1], &[]));
+            let lease = Lease { number: 1, granted: true, incarnation, voters, epoch: EPOCH, lease_ms };
+            holder.answered(StoreId(1), &lease, ms(105));
+            assert_eq!(holder.until(EPOCH, ms(110)), Some(ms(expected)), "granted for {lease_ms} ms");
+        }
     }
 
     #[test]
@@ -212,7 +228,8 @@ mod tests {
         let mut holder = LeaseHolder::new(LEASE);
         let one = voters(1, &[1], &[]);
         let answer = |holder: &mut LeaseHolder, number, granted| {
-            let lease = Lease { number, granted, incarnation: Incarnation(1), voters: one, epoch: EPOCH };
+            let (incarnation, lease_ms) = (Incarnation(1), 400);
+            let lease = Lease { number, granted, incarnation, voters: one, epoch: EPOCH, lease_ms };
             holder.answered(StoreId(1), &lease, ms(100)).is_some()
         };
         assert!(!answer(&mut holder, 1, true), "nobody asked");

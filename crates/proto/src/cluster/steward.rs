@@ -36,7 +36,7 @@ const OPS_MAX: usize = 256;
 /// How often voters are asked what they have promised, when there is nothing to ask them for.
 const ASK_IDLE: Duration = Duration::from_secs(1);
 
-/// A batch of which everything was refused is not made again before: what is wrong is for people to mend.
+/// A batch that changed nothing is not made again before: what is wrong is for people to mend.
 const REFUSED_PAUSE: Duration = Duration::from_secs(2);
 
 /// What ended without an outcome is not tried again before: the consensus may have refused it on the spot, and
@@ -170,7 +170,9 @@ impl Steward {
         if leading.busy || leading.pause_until.is_some_and(|until| now < until) {
             return acts;
         }
-        let quiet = leading.quiet(input.config.lease, now);
+        // A voter of before may have granted by longer settings than this node's.
+        let lease = input.peers.values().map(|peer| peer.lease).max().unwrap_or_default();
+        let quiet = leading.quiet(lease.max(input.config.lease), now);
         let mut ops = leading.removals.ready(input.facts, quiet, now);
         let joins = joins(input, now);
         ops.extend(joins);
@@ -191,11 +193,15 @@ impl Steward {
     pub fn done(&mut self, outcome: Option<&Outcome>, now: Time) {
         if let Some(leading) = &mut self.leading {
             leading.busy = false;
-            let refused =
-                outcome.filter(|outcome| !outcome.changed).and_then(|outcome| outcome.refused.first());
-            let pause = if refused.is_some() { Some(REFUSED_PAUSE) } else { None };
-            let pause = if outcome.is_none() { Some(UNKNOWN_PAUSE) } else { pause };
+            // Also where nothing was refused: what is wished by a view that the log does not lead to is wished again.
+            let pause = match outcome {
+                None => Some(UNKNOWN_PAUSE),
+                Some(outcome) if !outcome.changed => Some(REFUSED_PAUSE),
+                Some(_) => None,
+            };
             leading.pause_until = pause.map(|pause| now + pause);
+            let unchanged = outcome.filter(|outcome| !outcome.changed);
+            let refused = unchanged.and_then(|outcome| outcome.refused.first());
             self.refused = refused.map(|(_, refusal)| *refusal).or(self.refused);
         }
         self.records.look_again();

@@ -40,6 +40,8 @@ pub struct Lease {
     pub voters: Voters,
     /// The view that the voter has applied; a lease counts once its holder has it too.
     pub epoch: Epoch,
+    /// How long a lease is by the voter's settings, in milliseconds: the shorter of both counts.
+    pub lease_ms: u32,
 }
 
 impl Lease {
@@ -49,6 +51,7 @@ impl Lease {
         sink.varint(self.incarnation.0);
         sink.varint(self.voters.index);
         sink.varint(self.epoch.0);
+        sink.varint(self.lease_ms.into());
         self.voters.present.put(sink);
         self.voters.before.put(sink);
     }
@@ -58,9 +61,9 @@ impl Lease {
         let granted = reader.varint()? & LEASE_GRANTED != 0;
         let incarnation = Incarnation(reader.varint()?);
         let index = reader.varint()?;
-        let epoch = Epoch(reader.varint()?);
+        let (epoch, lease_ms) = (Epoch(reader.varint()?), reader.varint_u32()?);
         let (present, before) = (VoterSet::decode(reader)?, VoterSet::decode(reader)?);
-        Ok(Self { number, granted, incarnation, voters: Voters { index, present, before }, epoch })
+        Ok(Self { number, granted, incarnation, voters: Voters { index, present, before }, epoch, lease_ms })
     }
 }
 

@@ -122,10 +122,10 @@ fn hello() -> BoxedStrategy<DrawnLink> {
 fn lease() -> BoxedStrategy<DrawnLink> {
     let voters = (number(), voter_set(), voter_set());
     let voters = voters.prop_map(|(index, present, before)| Voters { index, present, before });
-    (number(), any::<bool>(), number(), voters, number())
-        .prop_map(|(number, granted, incarnation, voters, epoch)| {
+    (number(), any::<bool>(), number(), voters, number(), any::<u32>())
+        .prop_map(|(number, granted, incarnation, voters, epoch, lease_ms)| {
             let (incarnation, epoch) = (Incarnation(incarnation), Epoch(epoch));
-            LinkPayload::Lease(Lease { number, granted, incarnation, voters, epoch }).into()
+            LinkPayload::Lease(Lease { number, granted, incarnation, voters, epoch, lease_ms }).into()
         })
         .boxed()
 }

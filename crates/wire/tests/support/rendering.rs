@@ -151,6 +151,7 @@ pub(crate) fn link_frame(frame: &LinkFrame<'_>) -> String {
             line.plain("incarnation", lease.incarnation.0);
             line.plain("voters", lease.voters.index);
             line.plain("epoch", lease.epoch.0);
+            line.plain("lease_ms", lease.lease_ms);
             for (name, set) in [("present", &lease.voters.present), ("before", &lease.voters.before)] {
                 for store in set.stores() {
                     line.plain(name, format_args!("{:016x}", store.0));
