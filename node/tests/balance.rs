@@ -24,8 +24,11 @@ fn partitions(count: u32) -> impl Iterator<Item = PartitionId> {
 type Wishes = Vec<Vec<NodeId>>;
 
 fn wishes(nodes: &[NodeId], count: u32) -> Wishes {
-    let members: Vec<_> = nodes.iter().map(|node| (*node, 1)).collect();
-    let placement = Placement::among(&members).unwrap();
+    weighed(&nodes.iter().map(|node| (*node, 1)).collect::<Vec<_>>(), count)
+}
+
+fn weighed(members: &[(NodeId, u8)], count: u32) -> Wishes {
+    let placement = Placement::among(members).unwrap();
     partitions(count).map(|partition| placement.wish(partition).take(COPIES).collect()).collect()
 }
 
@@ -74,6 +77,38 @@ fn row(nodes: u64, count: u32) -> String {
     )
 }
 
+/// Nodes of weight 1 and others; how much of what its weight says each has.
+fn weighed_row(nodes: u64, heavy: u64, weight: u8, count: u32) -> String {
+    let (mut shares, mut worst) = ([0.0; 2], [1.0_f64; 2]);
+    for cluster in 0..CLUSTERS {
+        let weight_of = |n: u64| if n < heavy { weight } else { 1 };
+        let members: Vec<_> = (0..nodes).map(|n| (id(cluster * 1000 + n), weight_of(n))).collect();
+        let units: f64 = members.iter().map(|(_, weight)| f64::from(*weight)).sum();
+        let wishes = weighed(&members, count);
+        for (at, (node, weight)) in members.iter().enumerate() {
+            let leads = wishes.iter().filter(|wish| wish[0] == *node).count() as f64;
+            let share = leads / (f64::from(count) * f64::from(*weight) / units);
+            let kind = usize::from((at as u64) < heavy);
+            let many = if kind == 1 { heavy } else { nodes - heavy };
+            shares[kind] += share / (many * CLUSTERS) as f64;
+            worst[kind] = worst[kind].max(share);
+        }
+    }
+    let [light, heavies] = shares;
+    format!(
+        "| {count} | {nodes} | {heavy} of {weight} | {light:.2} | {:.2} | {heavies:.2} | {:.2} |",
+        worst[0], worst[1]
+    )
+}
+
+/// The rows of a table of docs/CAPACITY.md.
+fn document(head: &str) -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CAPACITY.md");
+    let document = std::fs::read_to_string(path).unwrap();
+    let rows = document.lines().skip_while(|line| !line.starts_with(head)).skip(2);
+    rows.take_while(|line| line.starts_with('|')).map(str::to_owned).collect()
+}
+
 #[test]
 fn balance_and_movement_are_as_the_document_says() {
     let own: u32 = built_in().iter().map(|class| u32::from(class.partitions)).sum();
@@ -81,13 +116,12 @@ fn balance_and_movement_are_as_the_document_says() {
         .into_iter()
         .flat_map(|count| [3, 5, 10, 30, 100].map(|nodes| row(nodes, count)))
         .collect();
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/CAPACITY.md");
-    let document = std::fs::read_to_string(path).unwrap();
-    let found: Vec<&str> = document
-        .lines()
-        .skip_while(|line| !line.starts_with("| partitions | nodes |"))
-        .skip(2)
-        .take_while(|line| line.starts_with('|'))
-        .collect();
-    assert!(found == rows, "the table should be\n{}", rows.join("\n"));
+    assert!(document("| partitions | nodes | leaders") == rows, "the table should be\n{}", rows.join("\n"));
+}
+
+#[test]
+fn weights_are_as_the_document_says() {
+    let rows = [(3, 1, 2), (5, 2, 4), (10, 3, 8), (30, 10, 2), (100, 10, 2), (100, 50, 8)]
+        .map(|(nodes, heavy, weight)| weighed_row(nodes, heavy, weight, 4096));
+    assert!(document("| partitions | nodes | heavy") == rows, "the table should be\n{}", rows.join("\n"));
 }

@@ -10,6 +10,7 @@ use crate::settings::Settings;
 use crate::status::{Role, Status};
 use crate::store::{Log, Store};
 use crate::types::{Applied, Proposal, Raft, Types};
+use multibeam_proto::cluster::PROMOTE_LAG_MAX;
 use multibeam_proto::view::{BATCH_BYTES_MAX, Batch, Outcome, View};
 use multibeam_wire::limits::VOTERS_MAX;
 use multibeam_wire::link::{StoreId, Voters};
@@ -22,10 +23,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 use tokio::sync::{Mutex, Semaphore, mpsc, watch};
 use tokio::time::timeout;
-
-/// Entries that a new voter may lack. A few are always on their way; with many it would hold up decisions while it
-/// gets them.
-pub const PROMOTE_LAG_MAX: u64 = 64;
 
 /// Proposals of one node that wait at the same time. They come from one task that debounces; this is for a mistake.
 pub const PROPOSALS_MAX: usize = 64;
@@ -201,6 +198,18 @@ impl Consensus {
         }
         let raft = self.inner.raft.clone();
         self.change(within, async move { raft.add_learner(store.0, EmptyNode::new(), false).await }).await
+    }
+
+    /// Lets nodes follow the log no longer; they are not told. Who is not there, or votes, is left as it is.
+    ///
+    /// # Errors
+    /// See [`ProposeError`].
+    pub async fn remove_learners(&self, stores: &[StoreId], within: Duration) -> Result<(), ProposeError> {
+        let Voters { present, before, .. } = self.status().voters;
+        let learns = |store: &&StoreId| !present.contains(**store) && !before.contains(**store);
+        let set: BTreeSet<u64> = stores.iter().filter(learns).map(|store| store.0).collect();
+        let (raft, remove) = (self.inner.raft.clone(), ChangeMembers::RemoveNodes(set));
+        self.change(within, async move { raft.change_membership(remove, true).await }).await
     }
 
     /// Makes these the voters; who is not among them is forgotten, and is not told. A new one must be a learner

@@ -25,7 +25,7 @@ mod status;
 mod store;
 mod types;
 
-pub use consensus::{Consensus, PROMOTE_LAG_MAX, PROPOSALS_MAX, Setup, UNDECIDED_MAX};
+pub use consensus::{Consensus, PROPOSALS_MAX, Setup, UNDECIDED_MAX};
 pub use disk::Disk;
 pub use error::{AnswerError, ConsensusError, ProposeError, Unreachable};
 pub use network::{ASK_BYTES_MAX, Ask, NODES_MAX};

@@ -31,7 +31,7 @@ pub use grantor::{Grantor, Promise, UnreadablePromises};
 pub use greeting::{Greeting, RefusedPeer, greet};
 pub use holder::LeaseHolder;
 pub use isolation::Isolation;
-pub use steward::{Act, ConsensusFacts, Steward, StewardInput};
+pub use steward::{Act, ConsensusFacts, PROMOTE_LAG_MAX, Steward, StewardInput};
 
 /// The clocks of two nodes run at rates that differ by no more than this part (R7): 11 to 10.
 const RATE_NUMERATOR: u32 = 11;

@@ -16,6 +16,10 @@ use std::hash::{BuildHasher, Hash, Hasher};
 /// is less than what a few hundred partitions a node vary by anyway.
 const VNODES: usize = 128;
 
+/// Virtual nodes of all members: the ring takes time by their square, and whoever leads the consensus makes one
+/// whenever members change, between two heartbeats. As many as a hundred members of weight 1 have.
+const VNODES_MAX: usize = VNODES * MEMBERS_MAX;
+
 /// Members of a cluster.
 pub const MEMBERS_MAX: usize = 100;
 
@@ -46,8 +50,8 @@ pub struct Placement {
 }
 
 impl Placement {
-    /// The placement among these members, whatever their order, each with its weight. It takes time by the
-    /// square of the virtual nodes: some 0.1 s for a hundred members of weight 1, and 5 s for as many of 8.
+    /// The placement among these members, whatever their order, each with its weight. Where their weights add up to
+    /// more than [`MEMBERS_MAX`], a unit stands for fewer virtual nodes. It takes some 0.1 s at the most.
     ///
     /// # Errors
     /// Members that no placement can be made of.
@@ -60,6 +64,8 @@ impl Placement {
         if let Some(pair) = sorted.windows(2).find(|pair| pair[0].0 == pair[1].0) {
             return Err(PlacementError::Twice(pair[0].0));
         }
+        let units = sorted.iter().map(|(_, weight)| usize::from(*weight)).sum::<usize>().max(1);
+        let vnodes = VNODES.min(VNODES_MAX / units);
         let mut builder = RingBuilder::new(Stable);
         for (node, weight) in sorted {
             if weight == 0 {
@@ -68,7 +74,7 @@ impl Placement {
             if weight > WEIGHT_MAX {
                 return Err(PlacementError::TooHeavy(node, weight));
             }
-            builder = builder.weighted_node(node, VNODES * usize::from(weight));
+            builder = builder.weighted_node(node, vnodes * usize::from(weight));
         }
         Ok(Self { ring: builder.build() })
     }
@@ -205,6 +211,17 @@ mod tests {
             Some(NodeId(order[1]))
         );
         assert_eq!(placement.leader(partition(9), &[]), None);
+    }
+
+    /// It is made between two heartbeats.
+    #[test]
+    fn the_ring_is_bounded_whatever_the_weights() {
+        for (members, weight, points) in
+            [(100, 1, 12_800), (100, 8, 12_800), (60, 2, 12_720), (30, 8, 12_720), (3, 8, 3072)]
+        {
+            let placement = of(&(0..members).map(|id| (id, weight)).collect::<Vec<_>>());
+            assert_eq!(placement.ring.vnodes(), points, "{members} of weight {weight}");
+        }
     }
 
     #[test]

@@ -184,6 +184,10 @@ impl<P: Platform> Cluster<P> {
                 let _ = cluster.inner.consensus.add_learner(store, timeout).await;
                 cluster.done().await;
             }),
+            Act::RemoveLearners(stores) => self.inner.platform.spawn(async move {
+                let _ = cluster.inner.consensus.remove_learners(&stores, timeout).await;
+                cluster.done().await;
+            }),
             Act::ChangeVoters(voters) => self.inner.platform.spawn(async move {
                 let _ = cluster.inner.consensus.change_voters(&voters, timeout).await;
                 cluster.done().await;

@@ -1,7 +1,8 @@
 //! Learners and changes of voters: the scenarios B and C of the measured facts.
 
 use crate::cluster::{Cluster, WITHIN, batch, run, stores};
-use multibeam_consensus::{NODES_MAX, PROMOTE_LAG_MAX, ProposeError, Role};
+use multibeam_consensus::{NODES_MAX, ProposeError, Role};
+use multibeam_proto::cluster::PROMOTE_LAG_MAX;
 use multibeam_wire::link::StoreId;
 use std::time::Duration;
 use tokio::time::sleep;
@@ -13,6 +14,24 @@ async fn caught_up(cluster: &Cluster, leader: u64, learner: u64) {
         matched.is_some_and(|matched| matched + PROMOTE_LAG_MAX >= status.last_log.unwrap())
     };
     cluster.until("the learner has caught up", near).await;
+}
+
+#[test]
+fn learners_are_let_go_and_voters_are_not() {
+    run(async || {
+        let mut cluster = Cluster::of(1, 1).await;
+        for id in [2, 3] {
+            cluster.start(id).await;
+            cluster.node(1).add_learner(StoreId(id), WITHIN).await.unwrap();
+            caught_up(&cluster, 1, id).await;
+        }
+        cluster.node(1).change_voters(&stores(&[1, 2]), WITHIN).await.unwrap();
+        cluster.node(1).remove_learners(&stores(&[2, 3, 9]), WITHIN).await.unwrap();
+        let status = cluster.node(1).status();
+        assert_eq!(status.voters.present.stores(), stores(&[1, 2]));
+        assert!(!status.replication.contains_key(&StoreId(3)), "{:?}", status.replication);
+        cluster.propose(batch(1)).await;
+    });
 }
 
 /// Scenario C1.

@@ -404,7 +404,13 @@ impl World {
                 let goal = VoterSet::new(stores).unwrap();
                 change_voters(&mut machine.disk, term, goal)
             }
-            Act::AddLearner(_) | Act::ChangeVoters(_) => None,
+            Act::RemoveLearners(stores) if changeable => {
+                let mut membership = before;
+                membership.learners.retain(|store| !stores.contains(store));
+                let index = machine.disk.append(term, Entry::Membership(Rc::new(membership)));
+                Some(Operation::Learner(index))
+            }
+            Act::AddLearner(_) | Act::RemoveLearners(_) | Act::ChangeVoters(_) => None,
             Act::AskPromises { .. } => unreachable!(),
         };
         let Some(operation) = operation else {

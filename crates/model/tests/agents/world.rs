@@ -496,7 +496,9 @@ impl World {
                     self.ask(at, voter, Message::AskPromises(wanted));
                 }
             }
-            Output::Act(act @ (Act::Propose(_) | Act::AddLearner(_) | Act::ChangeVoters(_))) => {
+            Output::Act(
+                act @ (Act::Propose(_) | Act::AddLearner(_) | Act::RemoveLearners(_) | Act::ChangeVoters(_)),
+            ) => {
                 tell!(self, "{at} {act:?}");
                 self.operate(at, act)?;
             }

@@ -28,6 +28,7 @@ use records::Records;
 use removals::Removals;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+pub use voters::PROMOTE_LAG_MAX;
 use voters::VoterChange;
 
 /// Ops of one batch: with the longest of records, half of what a batch may have.
@@ -119,6 +120,8 @@ pub enum Act {
     },
     /// Let a node have the log; [`Steward::done`] tells how it ended.
     AddLearner(StoreId),
+    /// Let nodes have the log no longer; [`Steward::done`] tells how it ended.
+    RemoveLearners(Vec<StoreId>),
     /// Change who votes; [`Steward::done`] tells how it ended.
     ChangeVoters(Vec<StoreId>),
 }
@@ -137,6 +140,8 @@ struct Leading {
     busy: bool,
     /// Nothing is proposed before.
     pause_until: Option<Time>,
+    /// Joins that would be refused, and when they are looked at again: nothing else is to wait for them.
+    refused_joins: BTreeMap<(NodeId, Incarnation), Time>,
     change: VoterChange,
 }
 
@@ -174,10 +179,14 @@ impl Steward {
         let lease = input.peers.values().map(|peer| peer.lease).max().unwrap_or_default();
         let quiet = leading.quiet(lease.max(input.config.lease), now);
         let mut ops = leading.removals.ready(input.facts, quiet, now);
+        leading.refused_joins.retain(|_, until| now < *until);
         let joins = joins(input, now);
-        ops.extend(joins);
+        ops.extend(joins.into_iter().filter(|join| !leading.refused_joins.contains_key(&runner(join))));
         ops.truncate(OPS_MAX);
-        self.records.add(input, &mut ops);
+        for (op, refusal) in self.records.add(input, &mut ops) {
+            leading.refused_joins.insert(runner(&op), now + REFUSED_PAUSE);
+            self.refused = Some(refusal);
+        }
         let act = if ops.is_empty() {
             leading.change.look(input, now)
         } else {
@@ -226,7 +235,7 @@ impl Steward {
         }
     }
 
-    /// Why the last batch was refused of which nothing was done, for people.
+    /// Why something was refused that is still wished, for people.
     #[must_use]
     pub const fn last_refusal(&self) -> Option<Refusal> {
         self.refused
@@ -250,6 +259,7 @@ impl Leading {
             removals: Removals::default(),
             busy: false,
             pause_until: None,
+            refused_joins: BTreeMap::new(),
             change: VoterChange::default(),
         }
     }
@@ -282,6 +292,14 @@ impl Leading {
             *voter == input.own.store || input.peers.get(voter).is_some_and(|peer| peer.dialled)
         });
         reached.map(asked).collect()
+    }
+}
+
+/// Which run of which node an op is about; of an op about a partition, none.
+const fn runner(op: &Op) -> (NodeId, Incarnation) {
+    match op {
+        Op::Join { node, incarnation, .. } | Op::Remove { node, incarnation } => (*node, *incarnation),
+        _ => (NodeId(0), Incarnation(0)),
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{OPS_MAX, StewardInput};
 use crate::class::PartitionId;
 use crate::placement::Placement;
-use crate::view::{Batch, MemberState, Op, Record, Replica, View};
+use crate::view::{Batch, MemberState, Op, Record, Refusal, Replica, View};
 use multibeam_wire::link::NodeId;
 
 /// The wish, kept as long as the members are the same, and what was looked at last.
@@ -20,17 +20,22 @@ impl Records {
         self.settled = None;
     }
 
-    /// Adds what the records need once `ops` are applied.
-    pub(super) fn add(&mut self, input: &StewardInput<'_>, ops: &mut Vec<Op>) {
+    /// Adds what the records need once `ops` are applied. Ops that would be refused are taken out, and returned with
+    /// the reason.
+    pub(super) fn add(&mut self, input: &StewardInput<'_>, ops: &mut Vec<Op>) -> Vec<(Op, Refusal)> {
+        let mut refused = Vec::new();
         if ops.is_empty() && self.settled == Some(input.view.epoch()) {
-            return;
+            return refused;
         }
         let applied;
         let view = if ops.is_empty() {
             input.view
         } else {
             let mut scratch = input.view.clone();
-            scratch.apply(&Batch { if_epoch: None, ops: ops.clone() });
+            let outcome = scratch.apply(&Batch { if_epoch: None, ops: ops.clone() });
+            for (at, refusal) in outcome.refused.into_iter().rev() {
+                refused.push((ops.remove(at), refusal));
+            }
             applied = scratch;
             &applied
         };
@@ -54,6 +59,7 @@ impl Records {
         if ops.is_empty() {
             self.settled = Some(input.view.epoch());
         }
+        refused
     }
 
     fn renew_placement(&mut self, view: &View) {

@@ -1,14 +1,14 @@
 //! Who votes: as many as are wanted, and nobody whose disk is gone.
 //!
 //! A candidate first gets the log as a learner, and votes only once it has nearly all of it and is in touch: a
-//! voter that is not there would stop everything. The number goes from one odd number to the next.
+//! voter that is not there would stop everything. One that has left the view meanwhile gets it no longer. The number goes from one odd number to the next.
 
 use super::{Act, StewardInput};
 use crate::time::Time;
 use multibeam_wire::link::StoreId;
 
-/// Entries that a learner may lack when it is to vote.
-const LAG_MAX: u64 = 8;
+/// Entries that a learner may lack when it is to vote: what a busy cluster decides in a moment.
+pub const PROMOTE_LAG_MAX: u64 = 8;
 
 /// See the module's documentation.
 #[derive(Clone, Debug, Default)]
@@ -36,6 +36,12 @@ impl VoterChange {
                 self.missed.push((*store, now));
             }
         }
+        let member = |store: &StoreId| input.view.members().values().any(|member| member.store == *store);
+        let left = facts.matched.keys().filter(|store| !voters.contains(store) && !member(store));
+        let left: Vec<StoreId> = left.copied().collect();
+        if !left.is_empty() {
+            return Some(Act::RemoveLearners(left));
+        }
         let candidates = candidates(input, now);
         let gone = voters.iter().find(|store| input.view.is_lost(**store)).copied();
         let patience = input.config.voter_patience;
@@ -58,11 +64,16 @@ impl VoterChange {
     }
 }
 
-/// Members that are in touch and do not vote.
+/// Members that are in touch, can be given the log, and do not vote; first who has most of it.
 fn candidates(input: &StewardInput<'_>, now: Time) -> Vec<StoreId> {
-    let members = input.view.members().values().map(|member| member.store);
     let voters = &input.facts.voters;
-    members.filter(|store| !voters.contains(*store) && input.is_alive(*store, now)).collect()
+    let reached =
+        |store: StoreId| store == input.own.store || input.peers.get(&store).is_some_and(|peer| peer.dialled);
+    let members = input.view.members().values().map(|member| member.store);
+    let fit = |store: &StoreId| !voters.contains(*store) && input.is_alive(*store, now) && reached(*store);
+    let mut candidates: Vec<StoreId> = members.filter(fit).collect();
+    candidates.sort_by_key(|store| std::cmp::Reverse(input.facts.matched.get(store).copied().flatten()));
+    candidates
 }
 
 /// Lets the candidates vote beside `others`, or first learn.
@@ -70,7 +81,7 @@ fn promote(input: &StewardInput<'_>, candidates: &[StoreId], others: Vec<StoreId
     for candidate in candidates {
         match input.facts.matched.get(candidate) {
             None => return Some(Act::AddLearner(*candidate)),
-            Some(Some(matched)) if matched + LAG_MAX >= input.facts.last_log => {}
+            Some(Some(matched)) if matched + PROMOTE_LAG_MAX >= input.facts.last_log => {}
             // It is learning.
             Some(_) => return None,
         }

@@ -1,6 +1,7 @@
 //! Who joins.
 
 use super::*;
+use crate::view::{Outcome, Refusal};
 
 /// A node says where it is reached when it dials. Until then a Join would be refused, and everything else
 /// would wait behind it.
@@ -47,4 +48,36 @@ fn a_late_handshake_of_an_earlier_run_changes_nothing() {
     let third = Identity { incarnation: Incarnation(3), ..earlier };
     agent.linked(&third, None, ms(30));
     assert_eq!(known(&agent)[0].address, "");
+}
+
+/// A copied data directory under another name, say. Nothing else waits for what can't be.
+#[test]
+fn a_join_that_would_be_refused_is_not_proposed_and_holds_up_nobody() {
+    let mut agent = agent();
+    agent.applied(view(&[&[join(1, 1, 101), join(2, 1, 103)]]), ms(0));
+    agent.consensus(leading(set(&[1]), set(&[])), ms(0));
+    link(&mut agent, 3, ms(0));
+    link(&mut agent, 4, ms(0));
+    for node in [3, 4] {
+        agent.heard(StoreId(100 + node), ms(300));
+    }
+    agent.tick(ms(300));
+    let joins = |node| Act::Propose(Batch { if_epoch: None, ops: vec![join(node, 1, 100 + node)] });
+    assert_eq!(operations(&mut agent), [joins(4)]);
+    assert_eq!(agent.steward().last_refusal(), Some(Refusal::StoreTaken(NodeId(2))));
+}
+
+/// A view that the log does not lead to, as one of another cluster would be.
+#[test]
+fn what_changed_nothing_is_not_wished_again_at_once() {
+    let mut agent = agent();
+    agent.applied(view(&[&[join(2, 1, 102)]]), ms(0));
+    agent.consensus(leading(set(&[1]), set(&[])), ms(0));
+    assert!(matches!(&operations(&mut agent)[..], [Act::Propose(_)]));
+    agent.done(Some(&Outcome { epoch: 9, changed: false, refused: Vec::new() }), ms(1));
+    assert_eq!(operations(&mut agent), []);
+    agent.tick(ms(1900));
+    assert_eq!(operations(&mut agent), []);
+    agent.tick(ms(2100));
+    assert!(!operations(&mut agent).is_empty());
 }

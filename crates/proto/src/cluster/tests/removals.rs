@@ -47,7 +47,7 @@ fn promises_about_what_a_node_was_before_it_joined_again_count_nothing() {
     let wanted = |agent: &mut Agent| {
         let asked = acts(agent).into_iter().filter_map(|act| match act {
             Act::AskPromises { wanted, .. } => Some(wanted),
-            Act::Propose(_) | Act::AddLearner(_) | Act::ChangeVoters(_) => None,
+            Act::Propose(_) | Act::AddLearner(_) | Act::RemoveLearners(_) | Act::ChangeVoters(_) => None,
         });
         asked.flatten().collect::<Vec<_>>()
     };

@@ -48,3 +48,31 @@ fn what_ended_unknown_is_not_tried_again_at_once() {
     agent.tick(ms(102));
     assert_eq!(operations(&mut agent), learn);
 }
+
+/// Node 3 was to vote, and died while it learned.
+#[test]
+fn who_has_left_does_not_learn_any_more() {
+    let mut agent = agent();
+    agent.applied(view(&[&[join(1, 1, 101), join(2, 1, 102)]]), ms(0));
+    let mut facts = leading(set(&[1]), set(&[]));
+    facts.matched = [(StoreId(101), Some(9)), (StoreId(102), Some(1)), (StoreId(103), None)].into();
+    agent.consensus(facts, ms(1));
+    assert_eq!(operations(&mut agent), [Act::RemoveLearners(vec![StoreId(103)])]);
+}
+
+/// Nodes 2 to 4 could vote; node 2 can't be dialled, and node 4 has learned already.
+#[test]
+fn who_can_be_reached_and_has_learned_votes_first() {
+    let mut agent = agent();
+    let members = [join(1, 1, 101), join(2, 1, 102), join(3, 1, 103), join(4, 1, 104)];
+    agent.applied(view(&[&members]), ms(0));
+    for node in [2, 3, 4] {
+        link(&mut agent, node, ms(0));
+    }
+    agent.unlinked(StoreId(102), Incarnation(1), true, ms(0));
+    let mut facts = leading(set(&[1, 9]), set(&[]));
+    facts.matched = [(StoreId(101), Some(9)), (StoreId(104), Some(7))].into();
+    agent.consensus(facts, ms(1));
+    let votes = [101, 109, 104].map(StoreId).to_vec();
+    assert_eq!(operations(&mut agent), [Act::ChangeVoters(votes)]);
+}
