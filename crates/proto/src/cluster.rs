@@ -27,7 +27,7 @@ mod tests;
 pub use agent::{Agent, Output, Own, PeerState, PeerStatus};
 pub use config::{ClusterConfig, ClusterConfigError};
 pub use detector::Contact;
-pub use grantor::{Grantor, Promise, UnreadablePromises};
+pub use grantor::{GivenUp, Grantor, Promise, UnreadablePromises, Wish};
 pub use greeting::{Greeting, RefusedPeer, greet};
 pub use holder::LeaseHolder;
 pub use isolation::Isolation;

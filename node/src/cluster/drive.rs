@@ -7,7 +7,7 @@ use crate::cluster::links::outbox::StateToSend;
 use crate::platform::Platform;
 use multibeam_consensus::{Ask, ProposeError, Role, Status};
 use multibeam_proto::Time;
-use multibeam_proto::cluster::{Act, ConsensusFacts, Output};
+use multibeam_proto::cluster::{Act, ConsensusFacts, Output, Wish};
 use multibeam_proto::view::Batch;
 use multibeam_wire::link::{Epoch, Incarnation, LinkPayload, NodeId, StoreId};
 use std::rc::Rc;
@@ -211,7 +211,7 @@ impl<P: Platform> Cluster<P> {
         self.settle();
     }
 
-    async fn ask_promises(&self, voter: StoreId, wanted: Vec<(NodeId, Incarnation, u64, bool)>) {
+    async fn ask_promises(&self, voter: StoreId, wanted: Vec<Wish>) {
         let own = self.inner.agent.borrow().own().store;
         let promises = if voter == own {
             self.promise(&wanted)

@@ -1,6 +1,6 @@
 //! What nodes ask each other beside the consensus' own questions: promises, and signing off.
 
-use multibeam_proto::cluster::Promise;
+use multibeam_proto::cluster::{GivenUp, Promise, Wish};
 use multibeam_wire::link::{Incarnation, NodeId};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -15,18 +15,17 @@ pub(super) const SIGN_OFF: u16 = OWN_KINDS + 1;
 /// [`PROMISES`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct AskPromises {
-    /// Which nodes are to lead no more, in which runs, and since which epochs they are members; the flag: also if
-    /// the voter hears them.
-    pub(super) wanted: Vec<(NodeId, Incarnation, u64, bool)>,
+    /// Which nodes are to lead no more.
+    pub(super) wanted: Vec<Wish>,
 }
 
 /// The answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Promises {
     /// What became of each wish; times count from when the answer was made.
-    pub(super) made: Vec<(NodeId, Incarnation, u64, Promise)>,
+    pub(super) made: Vec<(GivenUp, Promise)>,
     /// All promises of this voter that nobody has decided.
-    pub(super) undecided: Vec<(NodeId, Incarnation, u64)>,
+    pub(super) undecided: Vec<GivenUp>,
 }
 
 /// [`SIGN_OFF`]; the answer is whether the asked one leads, as a byte.

@@ -2,6 +2,7 @@
 
 use crate::log::{Entry, LogEntry};
 use crate::world::{MS, Machine, Reached, World};
+use multibeam_proto::cluster::{GivenUp, Wish};
 use multibeam_proto::view::{Batch, Op, Outcome, View};
 use multibeam_proto::{NodeId, PartitionId};
 use multibeam_wire::link::{Incarnation, Lease, Voters};
@@ -139,12 +140,8 @@ impl Oracle {
 
     /// R7: a promise ends with the entry that decides it. Nobody is taken out who is heard, unless somebody gave
     /// it up since it joined last.
-    pub(crate) fn wished(
-        &mut self,
-        epoch: u64,
-        wanted: &[(NodeId, Incarnation, u64, bool)],
-    ) -> Result<(), String> {
-        for (node, _, says, forced) in wanted {
+    pub(crate) fn wished(&mut self, epoch: u64, wanted: &[Wish]) -> Result<(), String> {
+        for Wish { given_up: GivenUp { node, joined: says, .. }, forced } in wanted {
             let joins = self.joins.get(node).and_then(|joins| joins.range(..=epoch).next_back());
             let Some(joined) = joins.copied() else {
                 return Err(format!("R7: {node:?} is to lead no more, and is no member in epoch {epoch}"));

@@ -2,10 +2,10 @@
 
 use crate::log::Log;
 use crate::world::{CLUSTER, Event, MS, World, tell};
-use multibeam_proto::cluster::{Agent, Greeting, Promise};
+use multibeam_proto::Time;
+use multibeam_proto::cluster::{Agent, GivenUp, Greeting, Promise, Wish};
 use multibeam_proto::view::View;
-use multibeam_proto::{NodeId, Time};
-use multibeam_wire::link::{Identity, Incarnation, Lease, LinkHeartbeat, LinkHello, LinkPurpose, StoreId};
+use multibeam_wire::link::{Identity, Lease, LinkHeartbeat, LinkHello, LinkPurpose, StoreId};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -16,8 +16,8 @@ pub(crate) enum Message {
     State(Arc<View>),
     Append { term: u64, leader: StoreId, log: Log, commit: usize, sent: Time },
     Appended { term: u64, accepted: bool, has: usize, sent: Time },
-    AskPromises(Vec<(NodeId, Incarnation, u64, bool)>),
-    Promised { made: Vec<(NodeId, Incarnation, u64, Promise)>, undecided: Vec<(NodeId, Incarnation, u64)> },
+    AskPromises(Vec<Wish>),
+    Promised { made: Vec<(GivenUp, Promise)>, undecided: Vec<GivenUp> },
     SignedOff,
 }
 
@@ -225,7 +225,7 @@ impl World {
             }
             Message::Promised { made, undecided } => {
                 process.agent.heard(from.store, now);
-                if made.iter().any(|(_, _, _, promise)| matches!(promise, Promise::Made { .. })) {
+                if made.iter().any(|(_, promise)| matches!(promise, Promise::Made { .. })) {
                     tell!(self, "{at} hears that {:?} promised {made:?}", from.store);
                 }
                 if let Some(process) = self.process(at) {

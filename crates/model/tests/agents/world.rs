@@ -8,7 +8,7 @@ use crate::oracle::Oracle;
 use crate::replication::Leader;
 use crate::rng::Rng;
 use crate::wires::{Connection, Message, Side};
-use multibeam_proto::cluster::{Act, Agent, ClusterConfig, Output, Own, Promise};
+use multibeam_proto::cluster::{Act, Agent, ClusterConfig, GivenUp, Output, Own, Promise, Wish};
 use multibeam_proto::view::{Batch, Durability, Outcome, View};
 use multibeam_proto::{ClassId, NodeId, PartitionId, Time};
 use multibeam_wire::link::{ClusterId, Incarnation, StoreId, VoterSet};
@@ -130,7 +130,7 @@ pub(crate) enum Event {
 #[derive(Debug)]
 pub(crate) struct Answer {
     pub to: Option<u64>,
-    pub made: Vec<(NodeId, Incarnation, u64, Promise)>,
+    pub made: Vec<(GivenUp, Promise)>,
 }
 
 pub(crate) struct World {
@@ -486,7 +486,7 @@ impl World {
                 if let Some(process) = &self.machines[at].process {
                     self.oracle.wished(process.agent.view().epoch(), &wanted)?;
                 }
-                self.reached.forced += wanted.iter().filter(|(_, _, _, forced)| *forced).count() as u64;
+                self.reached.forced += wanted.iter().filter(|wish| wish.forced).count() as u64;
                 if !wanted.is_empty() {
                     tell!(self, "{at} asks {voter:?} for promises {wanted:?}");
                 }
@@ -507,12 +507,7 @@ impl World {
     }
 
     /// A voter promises; the answer leaves when it is durable.
-    pub(crate) fn promise(
-        &mut self,
-        at: usize,
-        wanted: &[(NodeId, Incarnation, u64, bool)],
-        to: Option<u64>,
-    ) {
+    pub(crate) fn promise(&mut self, at: usize, wanted: &[Wish], to: Option<u64>) {
         let now = self.clock(at);
         let Some(process) = self.process(at) else { return };
         let made = process.agent.promise(wanted, now);
@@ -521,7 +516,7 @@ impl World {
             tell!(self, "{at} promises {made:?}");
         }
         self.reached.promised +=
-            made.iter().filter(|(_, _, _, promise)| matches!(promise, Promise::Made { .. })).count() as u64;
+            made.iter().filter(|(_, promise)| matches!(promise, Promise::Made { .. })).count() as u64;
         let most = self.machines[at].durable_us;
         let when = self.now + self.rng.between(200, most);
         let answer = Some(Answer { to, made });
@@ -535,8 +530,8 @@ impl World {
         let Some(Answer { to, made }) = answer else { return Ok(()) };
         let Some(process) = self.process(at) else { return Ok(()) };
         let undecided = process.agent.undecided();
-        let given_up = made.iter().find(|(_, _, _, promise)| matches!(promise, Promise::Made { .. }));
-        let given_up = given_up.map(|(node, ..)| *node);
+        let given_up = made.iter().find(|(_, promise)| matches!(promise, Promise::Made { .. }));
+        let given_up = given_up.map(|(given_up, _)| given_up.node);
         match to {
             None => process.agent.promised(store, &made, &undecided, now),
             Some(connection) => {

@@ -3,7 +3,7 @@
 use super::config::ClusterConfig;
 use super::detector::Contact;
 use super::gate::Gate;
-use super::grantor::{Grantor, Promise, UnreadablePromises};
+use super::grantor::{GivenUp, Grantor, Promise, UnreadablePromises, Wish};
 use super::greeting::{Greeting, greet};
 use super::holder::LeaseHolder;
 use super::isolation::Isolation;
@@ -393,23 +393,20 @@ impl Agent {
 
     /// A steward asks for promises. What came of each; [`Agent::promises`] must be durable before the answer
     /// leaves, and the times in it count from `now`.
-    pub fn promise(
-        &mut self,
-        wanted: &[(NodeId, Incarnation, u64, bool)],
-        now: Time,
-    ) -> Vec<(NodeId, Incarnation, u64, Promise)> {
+    pub fn promise(&mut self, wanted: &[Wish], now: Time) -> Vec<(GivenUp, Promise)> {
         let mut made = Vec::with_capacity(wanted.len());
-        for (node, incarnation, joined, forced) in wanted {
-            let hears = self.hears(*node, *incarnation, now);
-            let promise = if hears && !forced && !self.grantor.has_promised(*node, *joined) {
+        for Wish { given_up, forced } in wanted {
+            let GivenUp { node, incarnation, joined } = *given_up;
+            let hears = self.hears(node, incarnation, now);
+            let promise = if hears && !forced && !self.grantor.has_promised(node, joined) {
                 Promise::Heard
             } else {
-                self.grantor.promise(*node, *incarnation, *joined).map_or(Promise::TooMany, |counts| {
+                self.grantor.promise(*given_up).map_or(Promise::TooMany, |counts| {
                     let wait = u64::try_from(counts.since(now).as_micros()).unwrap_or(u64::MAX);
                     Promise::Made { counts_in_us: wait }
                 })
             };
-            made.push((*node, *incarnation, *joined, promise));
+            made.push((*given_up, promise));
         }
         // A steward behind this voter's view may ask about what is decided.
         self.grantor.applied(&self.view, now);
@@ -435,9 +432,9 @@ impl Agent {
         self.grantor.promises()
     }
 
-    /// Its promises that nobody has decided: about which nodes, in which runs, that joined in which epochs.
+    /// Its promises that nobody has decided.
     #[must_use]
-    pub fn undecided(&self) -> Vec<(NodeId, Incarnation, u64)> {
+    pub fn undecided(&self) -> Vec<GivenUp> {
         self.grantor.undecided().collect()
     }
 
@@ -445,8 +442,8 @@ impl Agent {
     pub fn promised(
         &mut self,
         voter: StoreId,
-        made: &[(NodeId, Incarnation, u64, Promise)],
-        undecided: &[(NodeId, Incarnation, u64)],
+        made: &[(GivenUp, Promise)],
+        undecided: &[GivenUp],
         now: Time,
     ) {
         self.steward.promised(voter, made, undecided, now);

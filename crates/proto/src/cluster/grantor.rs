@@ -20,6 +20,27 @@ use std::time::Duration;
 /// Promises at a time: one for each node that can be a member, and as many that came in later runs.
 const PROMISES_MAX: usize = 2 * crate::placement::MEMBERS_MAX;
 
+/// A node that is to lead no more: in which run, and since which epoch it is a member. What it was before, in any
+/// run, goes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenUp {
+    /// Who.
+    pub node: NodeId,
+    /// Its run.
+    pub incarnation: Incarnation,
+    /// The epoch in which it joined.
+    pub joined: u64,
+}
+
+/// A steward's wish for a promise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wish {
+    /// About whom.
+    pub given_up: GivenUp,
+    /// Also if the voter hears it.
+    pub forced: bool,
+}
+
 /// What a voter answers to the wish for a promise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Promise {
@@ -104,9 +125,9 @@ impl Grantor {
         true
     }
 
-    /// From here on `node`, which runs as `incarnation` since it joined in the epoch `joined`, is granted nothing
-    /// until that is decided; nor is what it was before. When the promise counts; `None`: there are too many.
-    pub fn promise(&mut self, node: NodeId, incarnation: Incarnation, joined: u64) -> Option<Time> {
+    /// From here on that node is granted nothing until it is decided. When the promise counts; `None`: there are too
+    /// many.
+    pub fn promise(&mut self, GivenUp { node, incarnation, joined }: GivenUp) -> Option<Time> {
         if self.promised.len() >= PROMISES_MAX && !self.promised.contains_key(&node) {
             return None;
         }
@@ -129,10 +150,14 @@ impl Grantor {
         self.promised.get(&node).is_some_and(|(_, until)| joined <= *until)
     }
 
-    /// Nodes that it has promised to let lead no more, in which run and since which epoch, and that nobody has
-    /// taken out yet.
-    pub fn undecided(&self) -> impl Iterator<Item = (NodeId, Incarnation, u64)> + '_ {
-        self.promised.iter().map(|(node, (incarnation, joined))| (*node, *incarnation, *joined))
+    /// Nodes that it has promised to let lead no more, and that nobody has taken out yet.
+    pub fn undecided(&self) -> impl Iterator<Item = GivenUp> + '_ {
+        let given_up = |(node, (incarnation, joined)): (&NodeId, &(Incarnation, u64))| GivenUp {
+            node: *node,
+            incarnation: *incarnation,
+            joined: *joined,
+        };
+        self.promised.iter().map(given_up)
     }
 
     /// Promises that `view` decides are over. What was granted is remembered as long as it may be in force: who
@@ -160,6 +185,10 @@ mod tests {
     const LEASE: Duration = Duration::from_millis(400);
     const NODE: NodeId = NodeId(1);
     const RUN: Incarnation = Incarnation(5);
+
+    fn given_up(node: NodeId, incarnation: Incarnation, joined: u64) -> GivenUp {
+        GivenUp { node, incarnation, joined }
+    }
 
     fn ms(ms: u64) -> Time {
         Time(ms * 1000)
@@ -195,15 +224,15 @@ mod tests {
     fn a_promise_counts_when_the_last_grant_has_run_out_by_any_clock() {
         let mut grantor = grantor(ms(1000));
         assert_eq!(
-            grantor.promise(NODE, RUN, 1),
+            grantor.promise(given_up(NODE, RUN, 1)),
             Some(ms(1440)),
             "the run before may have granted until it ended"
         );
         let mut grantor = Grantor::new(LEASE, None, ms(1000)).unwrap();
         assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
-        assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(2440)));
+        assert_eq!(grantor.promise(given_up(NODE, RUN, 1)), Some(ms(2440)));
         assert!(!grantor.grant(NODE, RUN, &view(RUN), ms(2001)), "it was promised");
-        assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(2440)), "asked again");
+        assert_eq!(grantor.promise(given_up(NODE, RUN, 1)), Some(ms(2440)), "asked again");
     }
 
     /// Its leases were longer before its settings were changed.
@@ -215,22 +244,22 @@ mod tests {
             if let Some(granted) = granted {
                 assert!(grantor.grant(NODE, RUN, &view(RUN), ms(granted)));
             }
-            assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(counts)), "granted at {granted:?}");
+            assert_eq!(grantor.promise(given_up(NODE, RUN, 1)), Some(ms(counts)), "granted at {granted:?}");
         }
         // A run that is soon over is followed by one that must know.
         let mut short = Grantor::new(LEASE, Some(&before), ms(1000)).unwrap();
         let mut next = Grantor::new(LEASE, Some(&short.promises()), ms(1010)).unwrap();
-        assert_eq!(next.promise(NODE, RUN, 1), Some(ms(3210)));
+        assert_eq!(next.promise(given_up(NODE, RUN, 1)), Some(ms(3210)));
         short.applied(&View::default(), ms(3200));
         let mut next = Grantor::new(LEASE, Some(&short.promises()), ms(3210)).unwrap();
-        assert_eq!(next.promise(NODE, RUN, 1), Some(ms(3650)), "none is left of those");
+        assert_eq!(next.promise(given_up(NODE, RUN, 1)), Some(ms(3650)), "none is left of those");
     }
 
     #[test]
     fn a_promise_is_for_a_run_and_those_before_and_outlives_the_process() {
         let mut grantor = grantor(ms(0));
-        grantor.promise(NODE, RUN, 3);
-        grantor.promise(NODE, Incarnation(3), 1);
+        grantor.promise(given_up(NODE, RUN, 3));
+        grantor.promise(given_up(NODE, Incarnation(3), 1));
         let mut grantor = Grantor::new(LEASE, Some(&grantor.promises()), ms(10)).unwrap();
         let before = [join(4), remove(4), join(5)];
         assert!(!grantor.grant(NODE, RUN, &after(&before), ms(20)));
@@ -249,9 +278,9 @@ mod tests {
             (vec![join(5), remove(5), join(5)], Some(RUN)),
         ] {
             let mut grantor = grantor(ms(0));
-            grantor.promise(NODE, RUN, 1);
+            grantor.promise(given_up(NODE, RUN, 1));
             grantor.applied(&view(RUN), ms(1));
-            assert_eq!(grantor.undecided().collect::<Vec<_>>(), [(NODE, RUN, 1)]);
+            assert_eq!(grantor.undecided().collect::<Vec<_>>(), [given_up(NODE, RUN, 1)]);
             let over = after(&over);
             grantor.applied(&over, ms(2));
             assert_eq!(grantor.undecided().count(), 0);
@@ -266,7 +295,7 @@ mod tests {
     fn what_a_promise_ended_by_is_needed_after_a_start() {
         let ops = [join(5), remove(5), join(5)];
         let mut grantor = grantor(ms(0));
-        grantor.promise(NODE, RUN, 1);
+        grantor.promise(given_up(NODE, RUN, 1));
         grantor.applied(&after(&ops[..2]), ms(1));
         assert_eq!(grantor.undecided().count(), 0);
         let mut grantor = Grantor::new(LEASE, Some(&grantor.promises()), ms(10)).unwrap();
@@ -279,7 +308,7 @@ mod tests {
     fn a_promise_outlasts_views_from_before_its_node_joined() {
         let ops = [join(4), remove(4), join(5), remove(5), join(5)];
         let mut grantor = grantor(ms(0));
-        grantor.promise(NODE, RUN, 5);
+        grantor.promise(given_up(NODE, RUN, 5));
         for seen in 1..=5 {
             let view = after(&ops[..seen]);
             grantor.applied(&view, ms(1));
@@ -296,20 +325,24 @@ mod tests {
         assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
         grantor.applied(&View::default(), ms(2010));
         grantor.applied(&view(RUN), ms(2020));
-        assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(2440)));
+        assert_eq!(grantor.promise(given_up(NODE, RUN, 1)), Some(ms(2440)));
         let mut grantor = Grantor::new(LEASE, None, ms(0)).unwrap();
         assert!(grantor.grant(NODE, RUN, &view(RUN), ms(2000)));
         grantor.applied(&View::default(), ms(2440));
-        assert_eq!(grantor.promise(NODE, RUN, 1), Some(ms(440)), "it has run out, and is forgotten");
+        assert_eq!(
+            grantor.promise(given_up(NODE, RUN, 1)),
+            Some(ms(440)),
+            "it has run out, and is forgotten"
+        );
     }
 
     #[test]
     fn promises_are_bounded() {
         let mut grantor = grantor(ms(0));
         for node in 0..PROMISES_MAX as u64 {
-            assert!(grantor.promise(NodeId(node), RUN, 1).is_some());
+            assert!(grantor.promise(given_up(NodeId(node), RUN, 1)).is_some());
         }
-        assert_eq!(grantor.promise(NodeId(PROMISES_MAX as u64), RUN, 1), None);
-        assert!(grantor.promise(NodeId(0), Incarnation(6), 2).is_some());
+        assert_eq!(grantor.promise(given_up(NodeId(PROMISES_MAX as u64), RUN, 1)), None);
+        assert!(grantor.promise(given_up(NodeId(0), Incarnation(6), 2)).is_some());
     }
 }

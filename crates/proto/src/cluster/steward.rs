@@ -17,7 +17,7 @@ mod voters;
 
 use super::config::ClusterConfig;
 use super::detector::Contact;
-use super::grantor::Promise;
+use super::grantor::{GivenUp, Promise, Wish};
 use super::outlasts;
 use super::{Own, PeerState};
 use crate::planted::{self, Bug};
@@ -114,9 +114,8 @@ pub enum Act {
     AskPromises {
         /// Whom.
         voter: StoreId,
-        /// Which nodes are to lead no more, in which runs, and since which epochs they are members; the flag: also
-        /// if the voter hears them.
-        wanted: Vec<(NodeId, Incarnation, u64, bool)>,
+        /// Which nodes are to lead no more.
+        wanted: Vec<Wish>,
     },
     /// Let a node have the log; [`Steward::done`] tells how it ended.
     AddLearner(StoreId),
@@ -181,10 +180,13 @@ impl Steward {
         let mut ops = leading.removals.ready(input.facts, quiet, now);
         leading.refused_joins.retain(|_, until| now < *until);
         let joins = joins(input, now);
-        ops.extend(joins.into_iter().filter(|join| !leading.refused_joins.contains_key(&runner(join))));
+        let refused = |join: &Op| joiner(join).is_some_and(|run| leading.refused_joins.contains_key(&run));
+        ops.extend(joins.into_iter().filter(|join| !refused(join)));
         ops.truncate(OPS_MAX);
         for (op, refusal) in self.records.add(input, &mut ops) {
-            leading.refused_joins.insert(runner(&op), now + REFUSED_PAUSE);
+            if let Some(joiner) = joiner(&op) {
+                leading.refused_joins.insert(joiner, now + REFUSED_PAUSE);
+            }
             self.refused = Some(refusal);
         }
         let act = if ops.is_empty() {
@@ -220,8 +222,8 @@ impl Steward {
     pub fn promised(
         &mut self,
         voter: StoreId,
-        made: &[(NodeId, Incarnation, u64, Promise)],
-        undecided: &[(NodeId, Incarnation, u64)],
+        made: &[(GivenUp, Promise)],
+        undecided: &[GivenUp],
         now: Time,
     ) {
         let Some(leading) = &mut self.leading else { return };
@@ -295,12 +297,9 @@ impl Leading {
     }
 }
 
-/// Which run of which node an op is about; of an op about a partition, none.
-const fn runner(op: &Op) -> (NodeId, Incarnation) {
-    match op {
-        Op::Join { node, incarnation, .. } | Op::Remove { node, incarnation } => (*node, *incarnation),
-        _ => (NodeId(0), Incarnation(0)),
-    }
+/// Which run of which node wishes to join.
+const fn joiner(op: &Op) -> Option<(NodeId, Incarnation)> {
+    if let Op::Join { node, incarnation, .. } = op { Some((*node, *incarnation)) } else { None }
 }
 
 /// Who is in touch and no member in this run.

@@ -391,10 +391,7 @@ fn promise<P: Platform>(cluster: &Cluster<P>, asked: &AskPromises) -> Answer {
 
 impl<P: Platform> Cluster<P> {
     /// Promises what a steward asks for, durably. `None`: the store failed, and the node ends.
-    pub(in crate::cluster) fn promise(
-        &self,
-        wanted: &[(multibeam_wire::link::NodeId, multibeam_wire::link::Incarnation, u64, bool)],
-    ) -> Option<Promises> {
+    pub(in crate::cluster) fn promise(&self, wanted: &[multibeam_proto::cluster::Wish]) -> Option<Promises> {
         let mut agent = self.inner.agent.borrow_mut();
         let before = agent.promises();
         let made = agent.promise(wanted, self.now());

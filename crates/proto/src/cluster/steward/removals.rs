@@ -2,7 +2,7 @@
 
 use super::{ConsensusFacts, StewardInput};
 use crate::cluster::detector::Contact;
-use crate::cluster::grantor::Promise;
+use crate::cluster::grantor::{GivenUp, Promise, Wish};
 use crate::cluster::outlasts;
 use crate::planted::{self, Bug};
 use crate::time::Time;
@@ -86,19 +86,23 @@ impl Removals {
     }
 
     /// What a voter is to be asked for.
-    pub(super) fn wanted(&self, voter: StoreId) -> Vec<(NodeId, Incarnation, u64, bool)> {
+    pub(super) fn wanted(&self, voter: StoreId) -> Vec<Wish> {
         let open = self.by_node.iter().filter(|(_, removal)| !removal.counts.contains_key(&voter));
-        open.map(|(node, removal)| (*node, removal.incarnation, removal.joined, removal.forced)).collect()
+        let wish = |(node, removal): (&NodeId, &Removal)| {
+            let Removal { incarnation, joined, forced, .. } = *removal;
+            Wish { given_up: GivenUp { node: *node, incarnation, joined }, forced }
+        };
+        open.map(wish).collect()
     }
 
     pub(super) fn answered(
         &mut self,
         voter: StoreId,
-        made: &[(NodeId, Incarnation, u64, Promise)],
-        undecided: &[(NodeId, Incarnation, u64)],
+        made: &[(GivenUp, Promise)],
+        undecided: &[GivenUp],
         now: Time,
     ) {
-        for (node, incarnation, joined, promise) in made {
+        for (GivenUp { node, incarnation, joined }, promise) in made {
             let same =
                 |removal: &&mut Removal| (removal.incarnation, removal.joined) == (*incarnation, *joined);
             let Some(removal) = self.by_node.get_mut(node).filter(same) else { continue };
@@ -111,7 +115,7 @@ impl Removals {
                 Promise::Heard | Promise::TooMany => {}
             }
         }
-        for (node, _, joined) in undecided {
+        for GivenUp { node, joined, .. } in undecided {
             let until = self.undecided.entry(*node).or_insert(*joined);
             *until = (*until).max(*joined);
         }

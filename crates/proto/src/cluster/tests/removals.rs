@@ -1,6 +1,11 @@
 //! Who is taken out.
 
 use super::*;
+use crate::cluster::{GivenUp, Promise, Wish};
+
+fn given_up(node: u64, joined: u64) -> GivenUp {
+    GivenUp { node: NodeId(node), incarnation: Incarnation(1), joined }
+}
 
 /// Voters gave node 1 up; then it was elected. Without a lease from them it would lead the consensus and no
 /// partition for good: nobody else is there to decide what they have promised.
@@ -11,16 +16,17 @@ fn a_steward_that_voters_have_given_up_takes_itself_out() {
     link(&mut agent, 2, ms(0));
     link(&mut agent, 3, ms(0));
     agent.consensus(leading(set(&[1, 2, 3]), set(&[])), ms(1));
-    let own = (NodeId(1), Incarnation(1), 1);
+    let own = given_up(1, 1);
+    let wanted = vec![Wish { given_up: own, forced: true }];
     assert_eq!(acts(&mut agent).len(), 3);
     agent.promised(StoreId(102), &[], &[own], ms(2));
     agent.heard(StoreId(102), ms(101));
     agent.heard(StoreId(103), ms(101));
     agent.tick(ms(101));
-    let asked = |voter| Act::AskPromises { voter: StoreId(voter), wanted: vec![(own.0, own.1, own.2, true)] };
+    let asked = |voter| Act::AskPromises { voter: StoreId(voter), wanted: wanted.clone() };
     assert_eq!(acts(&mut agent), [asked(101), asked(102), asked(103)]);
     for voter in [101, 102] {
-        let made = [(own.0, own.1, own.2, crate::cluster::Promise::Made { counts_in_us: 0 })];
+        let made = [(own, Promise::Made { counts_in_us: 0 })];
         agent.promised(StoreId(voter), &made, &[own], ms(102));
     }
     agent.heard(StoreId(102), ms(441));
@@ -28,7 +34,7 @@ fn a_steward_that_voters_have_given_up_takes_itself_out() {
     agent.tick(ms(440));
     assert_eq!(operations(&mut agent), []);
     agent.tick(ms(441));
-    let removed = vec![Op::Remove { node: own.0, incarnation: own.1 }];
+    let removed = vec![Op::Remove { node: own.node, incarnation: own.incarnation }];
     assert_eq!(operations(&mut agent), [Act::Propose(Batch { if_epoch: None, ops: removed })]);
 }
 
@@ -43,7 +49,7 @@ fn promises_about_what_a_node_was_before_it_joined_again_count_nothing() {
     link(&mut agent, 2, ms(0));
     link(&mut agent, 3, ms(0));
     agent.consensus(leading(set(&[1, 2, 3]), set(&[])), ms(0));
-    agent.promised(StoreId(102), &[], &[(NodeId(3), Incarnation(1), 1)], ms(1));
+    agent.promised(StoreId(102), &[], &[given_up(3, 1)], ms(1));
     let wanted = |agent: &mut Agent| {
         let asked = acts(agent).into_iter().filter_map(|act| match act {
             Act::AskPromises { wanted, .. } => Some(wanted),
@@ -55,9 +61,8 @@ fn promises_about_what_a_node_was_before_it_joined_again_count_nothing() {
     assert_eq!(wanted(&mut agent), [], "it is heard");
     agent.heard(StoreId(102), ms(1000));
     agent.tick(ms(1000));
-    assert!(wanted(&mut agent).contains(&(NodeId(3), Incarnation(1), 3, false)), "it is silent");
-    let made =
-        |joined| [(NodeId(3), Incarnation(1), joined, crate::cluster::Promise::Made { counts_in_us: 0 })];
+    assert!(wanted(&mut agent).contains(&Wish { given_up: given_up(3, 3), forced: false }), "it is silent");
+    let made = |joined| [(given_up(3, joined), Promise::Made { counts_in_us: 0 })];
     for voter in [101, 102] {
         agent.promised(StoreId(voter), &made(1), &[], ms(1001));
     }
