@@ -20,17 +20,19 @@ mod grantor;
 mod greeting;
 mod holder;
 mod isolation;
+mod peers;
 mod steward;
 #[cfg(test)]
 mod tests;
 
-pub use agent::{Agent, Output, Own, PeerState, PeerStatus};
+pub use agent::{Agent, Output, Own};
 pub use config::{ClusterConfig, ClusterConfigError};
 pub use detector::Contact;
 pub use grantor::{GivenUp, Grantor, Promise, UnreadablePromises, Wish};
 pub use greeting::{Greeting, RefusedPeer, greet};
 pub use holder::LeaseHolder;
 pub use isolation::Isolation;
+pub use peers::{PeerState, PeerStatus, Peers};
 pub use steward::{Act, ConsensusFacts, PROMOTE_LAG_MAX, Steward, StewardInput};
 
 /// The clocks of two nodes run at rates that differ by no more than this part (R7): 11 to 10.

@@ -7,8 +7,8 @@ use super::grantor::{GivenUp, Grantor, Promise, UnreadablePromises, Wish};
 use super::greeting::{Greeting, greet};
 use super::holder::LeaseHolder;
 use super::isolation::Isolation;
+use super::peers::{PeerStatus, Peers};
 use super::steward::{Act, ConsensusFacts, Steward, StewardInput};
-use crate::placement::WEIGHT_MAX;
 use crate::planted::{self, Bug};
 use crate::time::Time;
 use crate::view::{Outcome, View};
@@ -17,15 +17,8 @@ use multibeam_wire::link::{
     ClusterId, Epoch, Identity, Incarnation, Lease, LinkHeartbeat, LinkHello, NodeId, StoreId, Voters,
 };
 use smol_str::SmolStr;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Peers that are remembered: members, and as many that are not, or not any more.
-const PEERS_MAX: usize = 4 * crate::placement::MEMBERS_MAX;
-
-/// The view is sent to a node without a vote again if it has not said by then that it has it.
-const STATE_AGAIN: Duration = Duration::from_millis(500);
 
 /// Who this node is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,62 +37,6 @@ pub struct Own {
     pub clients: SmolStr,
     /// Its share of the partitions.
     pub weight: u8,
-}
-
-/// What is known of a peer from its links.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerState {
-    /// Its name.
-    pub node: NodeId,
-    /// Its run.
-    pub incarnation: Incarnation,
-    /// Its cluster; 0 while it has none.
-    pub cluster: ClusterId,
-    /// Where it says that other nodes reach it.
-    pub address: SmolStr,
-    /// Where it says that clients reach it.
-    pub clients: SmolStr,
-    /// Its share of the partitions.
-    pub weight: u8,
-    /// The last sign of life.
-    pub heard: Time,
-    /// Since when it has been linked without a break.
-    pub linked_since: Option<Time>,
-    /// This node's control connection to it stands.
-    pub dialled: bool,
-    /// Its control connection to this node stands.
-    pub accepted: bool,
-    /// It has said that it is leaving.
-    pub leaving: bool,
-    /// The view it has, by its heartbeats.
-    pub epoch: Epoch,
-    /// How long leases are by its settings, as it last said.
-    pub lease: Duration,
-    /// Time from the last heartbeat to its answer.
-    pub round_trip: Option<Duration>,
-    state_sent: Option<(Epoch, Time)>,
-    behind_since: Option<Time>,
-}
-
-impl PeerState {
-    /// Whether a control connection stands, in either direction.
-    #[must_use]
-    pub const fn is_linked(&self) -> bool {
-        self.dialled || self.accepted
-    }
-}
-
-/// A peer as an operator sees it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PeerStatus {
-    /// Its disk.
-    pub store: StoreId,
-    /// The rest.
-    pub peer: PeerState,
-    /// Whether it is alive.
-    pub contact: Contact,
-    /// How long ago it was heard.
-    pub silence: Duration,
 }
 
 /// Something for the driver to do.
@@ -132,7 +69,7 @@ pub struct Agent {
     config: ClusterConfig,
     view: Arc<View>,
     facts: ConsensusFacts,
-    peers: BTreeMap<StoreId, PeerState>,
+    peers: Peers,
     holder: LeaseHolder,
     grantor: Grantor,
     isolation: Isolation,
@@ -168,7 +105,7 @@ impl Agent {
             outputs: VecDeque::new(),
             view: Arc::default(),
             facts: ConsensusFacts::default(),
-            peers: BTreeMap::new(),
+            peers: Peers::new(config.heartbeat, config.silent_after),
             own,
             config,
         })
@@ -226,83 +163,24 @@ impl Agent {
     /// its addresses; of a node that was dialled they are known from its own dialling. A handshake of an earlier
     /// run than the one that is known came late: nothing follows from it; see [`Agent::has_later_run`].
     pub fn linked(&mut self, peer: &Identity, hello: Option<&LinkHello<'_>>, now: Time) {
-        if self.has_later_run(peer.store, peer.incarnation) {
-            return;
-        }
-        if !self.is_current(peer.store, peer.incarnation) {
-            let fresh = PeerState {
-                node: peer.node,
-                incarnation: peer.incarnation,
-                cluster: peer.cluster,
-                address: SmolStr::default(),
-                clients: SmolStr::default(),
-                weight: 1,
-                heard: now,
-                linked_since: None,
-                dialled: false,
-                accepted: false,
-                leaving: false,
-                epoch: peer.epoch,
-                lease: Duration::ZERO,
-                round_trip: None,
-                state_sent: None,
-                behind_since: None,
-            };
-            self.make_room(now);
-            self.peers.insert(peer.store, fresh);
-        }
-        let Some(known) = self.peers.get_mut(&peer.store) else { return };
-        known.cluster = peer.cluster;
-        known.heard = now;
-        known.leaving = false;
-        match hello {
-            None => known.dialled = true,
-            Some(hello) => {
-                known.accepted = true;
-                known.address = hello.address.into();
-                known.clients = hello.clients.into();
-                let weight = u8::try_from(hello.weight).unwrap_or(WEIGHT_MAX);
-                known.weight = weight.clamp(1, WEIGHT_MAX);
-            }
-        }
-        known.linked_since.get_or_insert(now);
-        self.look(now);
-    }
-
-    /// Forgets whoever has been gone for longest, if there are too many.
-    fn make_room(&mut self, now: Time) {
-        if self.peers.len() < PEERS_MAX {
-            return;
-        }
-        let gone = self.peers.iter().filter(|(_, peer)| !peer.is_linked());
-        let oldest = gone.max_by_key(|(_, peer)| now.since(peer.heard)).map(|(store, _)| *store);
-        if let Some(oldest) = oldest {
-            self.peers.remove(&oldest);
+        if self.peers.linked(peer, hello, now) {
+            self.look(now);
         }
     }
 
     /// Whether another peer can be remembered. Without room, its connection is refused.
     #[must_use]
     pub fn has_room(&self, store: StoreId) -> bool {
-        self.peers.contains_key(&store)
-            || self.peers.len() < PEERS_MAX
-            || self.peers.values().any(|peer| !peer.is_linked())
+        self.peers.has_room(store)
     }
 
     /// A control connection of that run of a peer is gone.
     pub fn unlinked(&mut self, store: StoreId, incarnation: Incarnation, dialled: bool, now: Time) {
-        let Some(peer) = self.peers.get_mut(&store) else { return };
-        if peer.incarnation != incarnation {
+        if !self.peers.unlinked(store, incarnation, dialled) {
             return;
         }
         if dialled {
-            peer.dialled = false;
             self.holder.forget_requests(store);
-        } else {
-            peer.accepted = false;
-        }
-        if !peer.is_linked() {
-            peer.linked_since = None;
         }
         self.look(now);
     }
@@ -310,14 +188,14 @@ impl Agent {
     /// Whether the run that a connection was opened with is still the one that is known.
     #[must_use]
     pub fn is_current(&self, store: StoreId, incarnation: Incarnation) -> bool {
-        self.peers.get(&store).is_some_and(|peer| peer.incarnation == incarnation)
+        self.peers.is_current(store, incarnation)
     }
 
     /// Whether a connection was opened with a run that was followed by another: it must not take the place of
     /// one with that, and is to be closed.
     #[must_use]
     pub fn has_later_run(&self, store: StoreId, incarnation: Incarnation) -> bool {
-        self.peers.get(&store).is_some_and(|peer| incarnation < peer.incarnation)
+        self.peers.has_later_run(store, incarnation)
     }
 
     /// A heartbeat came on a connection that the peer dialled; what to answer.
@@ -332,23 +210,12 @@ impl Agent {
             epoch,
             lease_ms: self.lease_ms(),
         };
-        let Some(peer) = self.peers.get_mut(&from) else { return lease };
-        peer.heard = now;
-        peer.epoch = peer.epoch.max(heartbeat.epoch);
+        let Some(peer) = self.peers.heartbeat(from, heartbeat, now) else { return lease };
         lease.incarnation = peer.incarnation;
         lease.granted = self.facts.may_grant(self.own.store)
             && self.grantor.grant(peer.node, peer.incarnation, &self.view, now);
-        if heartbeat.epoch >= epoch {
-            peer.behind_since = None;
-        }
-        // A voter has it by the consensus, unless that does not reach it: it may not know where the leader is.
-        let behind = heartbeat.epoch < epoch && votes && {
-            let since = *peer.behind_since.get_or_insert(now);
-            !self.facts.voters.contains(from) || now.since(since) >= STATE_AGAIN
-        };
-        let sent = peer.state_sent.is_some_and(|(sent, at)| sent == epoch && now.since(at) < STATE_AGAIN);
-        if behind && !sent {
-            peer.state_sent = Some((epoch, now));
+        // Only a voter tells. Another voter has it by the consensus, unless that does not reach it.
+        if votes && peer.is_to_be_told(epoch, heartbeat.epoch, self.facts.voters.contains(from), now) {
             self.outputs.push_back(Output::State { to: from });
         }
         lease
@@ -356,10 +223,7 @@ impl Agent {
 
     /// The answer to a heartbeat of this node came.
     pub fn answered(&mut self, from: StoreId, lease: &Lease, now: Time) {
-        let Some(peer) = self.peers.get_mut(&from) else { return };
-        peer.heard = now;
-        peer.epoch = peer.epoch.max(lease.epoch);
-        peer.lease = Duration::from_millis(lease.lease_ms.into());
+        let Some(peer) = self.peers.answered(from, lease, now) else { return };
         // A grant to another run of this node is none.
         let mut lease = *lease;
         lease.granted &= lease.incarnation == self.own.incarnation && !self.signed_off;
@@ -369,9 +233,7 @@ impl Agent {
 
     /// Any other frame came from a peer.
     pub fn heard(&mut self, from: StoreId, now: Time) {
-        if let Some(peer) = self.peers.get_mut(&from) {
-            peer.heard = now;
-        }
+        self.peers.heard(from, now);
     }
 
     /// What consensus says has changed.
@@ -397,7 +259,7 @@ impl Agent {
         let mut made = Vec::with_capacity(wanted.len());
         for Wish { given_up, forced } in wanted {
             let GivenUp { node, incarnation, joined } = *given_up;
-            let hears = self.hears(node, incarnation, now);
+            let hears = self.peers.hears(node, incarnation, now);
             let promise = if hears && !forced && !self.grantor.has_promised(node, joined) {
                 Promise::Heard
             } else {
@@ -411,19 +273,6 @@ impl Agent {
         // A steward behind this voter's view may ask about what is decided.
         self.grantor.applied(&self.view, now);
         made
-    }
-
-    fn hears(&self, node: NodeId, incarnation: Incarnation, now: Time) -> bool {
-        self.peers.values().any(|peer| {
-            peer.node == node
-                && peer.incarnation == incarnation
-                && peer.is_linked()
-                && self.contact(peer, now) == Contact::Alive
-        })
-    }
-
-    fn contact(&self, peer: &PeerState, now: Time) -> Contact {
-        Contact::of(peer.heard, self.config.heartbeat, self.config.silent_after, now)
     }
 
     /// The promises of this voter, to be made durable.
@@ -458,11 +307,7 @@ impl Agent {
 
     /// A peer leads nothing any more and is about to end.
     pub fn peer_signed_off(&mut self, node: NodeId, incarnation: Incarnation, now: Time) {
-        for peer in
-            self.peers.values_mut().filter(|peer| (peer.node, peer.incarnation) == (node, incarnation))
-        {
-            peer.leaving = true;
-        }
+        self.peers.leaves(node, incarnation);
         self.steward.signed_off(node, incarnation);
         self.look(now);
     }
@@ -495,18 +340,13 @@ impl Agent {
 
     /// Peers, for people.
     pub fn peers(&self, now: Time) -> impl Iterator<Item = PeerStatus> + '_ {
-        self.peers.iter().map(move |(store, peer)| PeerStatus {
-            store: *store,
-            contact: self.contact(peer, now),
-            silence: now.since(peer.heard),
-            peer: peer.clone(),
-        })
+        self.peers.statuses(now)
     }
 
     /// Whether a peer's connections are to be closed: it is silent.
     #[must_use]
     pub fn is_silent(&self, store: StoreId, now: Time) -> bool {
-        self.peers.get(&store).is_some_and(|peer| self.contact(peer, now) == Contact::Silent)
+        self.peers.get(store).is_some_and(|peer| self.peers.contact(peer, now) == Contact::Silent)
     }
 
     /// Time has passed.
@@ -545,9 +385,9 @@ impl Agent {
             return;
         }
         for (to, peer) in self.peers.iter().filter(|(_, peer)| peer.dialled) {
-            debug_assert_ne!(*to, self.own.store, "{peer:?}");
-            self.holder.asked(*to, number, now);
-            self.outputs.push_back(Output::Heartbeat { to: *to, heartbeat: LinkHeartbeat { number, epoch } });
+            debug_assert_ne!(to, self.own.store, "{peer:?}");
+            self.holder.asked(to, number, now);
+            self.outputs.push_back(Output::Heartbeat { to, heartbeat: LinkHeartbeat { number, epoch } });
         }
     }
 
@@ -555,13 +395,7 @@ impl Agent {
     fn look(&mut self, now: Time) {
         let voters = self.voters();
         let known = (!voters.present.is_empty()).then_some(&voters);
-        let alive = |store: StoreId| {
-            self.peers.get(&store).is_some_and(|peer| {
-                peer.is_linked()
-                    && Contact::of(peer.heard, self.config.heartbeat, self.config.silent_after, now)
-                        != Contact::Silent
-            })
-        };
+        let alive = |store: StoreId| self.peers.is_alive(store, now);
         if self.gate.look(self.own.store, known, alive, now) {
             self.outputs.push_back(Output::Elections(self.gate.is_open()));
         }

@@ -19,7 +19,7 @@ use super::config::ClusterConfig;
 use super::detector::Contact;
 use super::grantor::{GivenUp, Promise, Wish};
 use super::outlasts;
-use super::{Own, PeerState};
+use super::{Own, Peers};
 use crate::planted::{self, Bug};
 use crate::time::Time;
 use crate::view::{Batch, Op, Outcome, Refusal, View};
@@ -85,23 +85,15 @@ pub struct StewardInput<'a> {
     /// The consensus.
     pub facts: &'a ConsensusFacts,
     /// Who is or was linked.
-    pub peers: &'a BTreeMap<StoreId, PeerState>,
+    pub peers: &'a Peers,
     /// Times and sizes.
     pub config: &'a ClusterConfig,
 }
 
 impl StewardInput<'_> {
-    fn contact(&self, peer: &PeerState, now: Time) -> Contact {
-        Contact::of(peer.heard, self.config.heartbeat, self.config.silent_after, now)
-    }
-
     /// Whether a disk's node is in touch.
     fn is_alive(&self, store: StoreId, now: Time) -> bool {
-        store == self.own.store
-            || self
-                .peers
-                .get(&store)
-                .is_some_and(|peer| peer.is_linked() && self.contact(peer, now) != Contact::Silent)
+        store == self.own.store || self.peers.is_alive(store, now)
     }
 }
 
@@ -175,7 +167,7 @@ impl Steward {
             return acts;
         }
         // A voter of before may have granted by longer settings than this node's.
-        let lease = input.peers.values().map(|peer| peer.lease).max().unwrap_or_default();
+        let lease = input.peers.iter().map(|(_, peer)| peer.lease).max().unwrap_or_default();
         let quiet = leading.quiet(lease.max(input.config.lease), now);
         let mut ops = leading.removals.ready(input.facts, quiet, now);
         leading.refused_joins.retain(|_, until| now < *until);
@@ -291,7 +283,7 @@ impl Leading {
         self.asked = Some(now);
         let asked = |voter| Act::AskPromises { voter, wanted: self.removals.wanted(voter) };
         let reached = input.facts.voters.all().filter(|voter| {
-            *voter == input.own.store || input.peers.get(voter).is_some_and(|peer| peer.dialled)
+            *voter == input.own.store || input.peers.get(*voter).is_some_and(|peer| peer.dialled)
         });
         reached.map(asked).collect()
     }
@@ -323,12 +315,12 @@ fn joins(input: &StewardInput<'_>, now: Time) -> Vec<Op> {
             weight: own.weight,
         });
     }
-    for (store, peer) in input.peers {
+    for (store, peer) in input.peers.iter() {
         let steady = peer.linked_since.is_some_and(|since| now.since(since) >= input.config.join_debounce);
         let welcome = steady
             && peer.is_linked()
-            && input.contact(peer, now) == Contact::Alive
-            && joins(peer.node, peer.incarnation, *store)
+            && input.peers.contact(peer, now) == Contact::Alive
+            && joins(peer.node, peer.incarnation, store)
             && !peer.leaving
             // It says so when it dials; who was only dialled is not known to others yet.
             && !peer.address.is_empty();
@@ -336,7 +328,7 @@ fn joins(input: &StewardInput<'_>, now: Time) -> Vec<Op> {
             ops.push(Op::Join {
                 node: peer.node,
                 incarnation: peer.incarnation,
-                store: *store,
+                store,
                 address: peer.address.clone(),
                 clients: peer.clients.clone(),
                 weight: peer.weight,

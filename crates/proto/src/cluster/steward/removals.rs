@@ -59,7 +59,7 @@ impl Removals {
                 Contact::Alive
             } else {
                 let peer =
-                    input.peers.get(&member.store).filter(|peer| peer.incarnation == member.incarnation);
+                    input.peers.get(member.store).filter(|peer| peer.incarnation == member.incarnation);
                 let heard = peer.map_or(since, |peer| peer.heard.max(since));
                 Contact::of(heard, input.config.heartbeat, input.config.silent_after, now)
             };

@@ -68,7 +68,7 @@ impl VoterChange {
 fn candidates(input: &StewardInput<'_>, now: Time) -> Vec<StoreId> {
     let voters = &input.facts.voters;
     let reached =
-        |store: StoreId| store == input.own.store || input.peers.get(&store).is_some_and(|peer| peer.dialled);
+        |store: StoreId| store == input.own.store || input.peers.get(store).is_some_and(|peer| peer.dialled);
     let members = input.view.members().values().map(|member| member.store);
     let fit = |store: &StoreId| !voters.contains(*store) && input.is_alive(*store, now) && reached(*store);
     let mut candidates: Vec<StoreId> = members.filter(fit).collect();
