@@ -9,6 +9,7 @@ mod dev;
 mod follow;
 mod format;
 mod history;
+mod local_cluster;
 mod progress;
 mod publish;
 mod serve;
