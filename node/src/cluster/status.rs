@@ -34,6 +34,8 @@ pub struct ClusterStatus {
     pub term: u64,
     /// The node that leads the consensus; empty if unknown.
     pub leader: String,
+    /// The term of the newest entry that the view contains: once it is `term`, its leader has got an entry agreed on.
+    pub applied_term: u64,
     /// Entries in the log that the view does not contain.
     pub lag: u64,
     /// The voters, by disk.
@@ -204,6 +206,7 @@ impl<P: Platform> Cluster<P> {
             role: role(status.role).to_owned(),
             term: status.term,
             leader: status.leader.map(node_of).unwrap_or_default(),
+            applied_term: status.applied_term,
             lag: lag(&status),
             voters: voters
                 .all()
