@@ -71,7 +71,7 @@ bench-rings *flags:
 bench-wire *flags:
     cargo bench -p multibeam-wire --bench codec -- {{flags}}
 
-# A node beside the bare system calls (`all`, or one of fanout, unicast, pingpong, idle); also `--json`.
+# A node beside the bare system calls (`all`, or one of fanout, unicast, pingpong, idle), or `election`; also `--json`.
 bench-node *flags="all":
     cargo run --release -p multibeam -- bench {{flags}}
 

@@ -9,6 +9,7 @@ mod dev;
 mod follow;
 mod format;
 mod history;
+mod local_cluster;
 mod progress;
 mod publish;
 mod serve;
@@ -57,7 +58,7 @@ enum Command {
     Cluster(cluster::ClusterArgs),
     /// Runs a cluster of several nodes on this machine, to try it out.
     Dev(dev::DevArgs),
-    /// Measures a node on this machine, beside the bare system calls.
+    /// Measures a node on this machine, beside the bare system calls; or a cluster that loses its leader.
     Bench(bench::BenchArgs),
 }
 
@@ -111,7 +112,7 @@ pub fn run() -> ExitCode {
         Some(Command::Classes(args)) => classes::classes(&args),
         Some(Command::Cluster(args)) => cluster::cluster(&args),
         Some(Command::Dev(args)) => dev::dev(&args),
-        Some(Command::Bench(args)) => bench::bench(args).map_err(Failure::Failed),
+        Some(Command::Bench(args)) => bench::bench(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
+#[path = "support/ports.rs"]
+#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod ports;
+
 use serde_json::Value;
 use std::process::{Command, Output};
 
@@ -103,6 +107,30 @@ fn idle_sees_memory_come_and_heartbeats_go() {
     let what: Vec<&str> = comparisons(&case).iter().map(|(what, _, _)| *what).collect();
     assert_eq!(what, ["memory a connection", "memory after all have left", "CPU a heartbeat"]);
     assert!(case["comparisons"][2]["of_value"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
+fn election_sees_a_leader_its_entry_and_a_view_without_the_killed_one() {
+    let base = ports::free_base().to_string();
+    let Output { status, stdout, stderr } =
+        bench(&["election", "--runs", "2", "--base-port", &base, "--json"]);
+    let stderr = String::from_utf8(stderr).unwrap();
+    assert!(status.success() && stderr.contains("election: 3 nodes, 2 kills: about "), "{stderr}");
+    let report: Value = serde_json::from_slice(&stdout).unwrap();
+    let each = report["each"].as_array().unwrap();
+    assert_eq!((each.len(), &report["runs"]), (2, &2.into()), "{report}");
+    for run in each {
+        let [leader, entry, removed] =
+            ["leader_ms", "entry_ms", "removed_ms"].map(|key| run[key].as_f64().unwrap());
+        assert!(0.0 < leader && leader <= entry && entry <= removed, "{report}");
+    }
+    let floor = &report["floor"];
+    assert_eq!(floor["votes_asked_min_ms"], 750.0);
+    for what in [&report["leader"], &report["entry"], &report["removed"], &report["apart"], &floor["write"]] {
+        let [p50, p90, p99, max] =
+            ["p50_ms", "p90_ms", "p99_ms", "max_ms"].map(|key| what[key].as_f64().unwrap());
+        assert!(0.0 < p50 && p50 <= p90 && p90 <= p99 && p99 <= max, "{what}");
+    }
 }
 
 #[test]

@@ -5,88 +5,26 @@
 #[path = "support/command_line.rs"]
 #[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod command_line;
+#[path = "support/ports.rs"]
+mod ports;
+#[path = "support/processes.rs"]
+#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod processes;
 
 use command_line::node_process::NodeProcess;
 use command_line::{Ended, PROGRAM, fails, interrupt, multibeam, node, output, wait_until};
+use ports::{free_addresses, free_base};
+use processes::{agree, cluster, config, http, ready, start, status};
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
-use std::time::Duration;
-
-/// Addresses that were free a moment ago; those of links can't be left to the system.
-fn free_addresses(count: usize) -> Vec<SocketAddr> {
-    let listeners: Vec<_> = (0..count).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    listeners.iter().map(|listener| listener.local_addr().unwrap()).collect()
-}
-
-fn config(own: SocketAddr, voters: &[SocketAddr]) -> String {
-    let voters: Vec<String> = voters.iter().map(|voter| format!("\"{voter}\"")).collect();
-    format!("shards = 1\n[cluster]\nlisten = \"{own}\"\ninitial_voters = [{}]\n", voters.join(", "))
-}
-
-fn start(own: SocketAddr, voters: &[SocketAddr]) -> NodeProcess {
-    NodeProcess::start(Command::new(PROGRAM), &config(own, voters))
-}
-
-/// A command of the group `cluster`, to this node.
-fn cluster(node: &NodeProcess, args: &[&str]) -> Ended {
-    let admin = node.admin().to_string();
-    output(multibeam(&[&["cluster"], args, &["--admin", &admin, "--timeout", "20"]].concat()))
-}
-
-fn status(node: &NodeProcess) -> Value {
-    cluster(node, &["status", "--json"]).good().json().remove(0)
-}
-
-/// What all nodes with the same epoch have in common.
-fn agreed(status: &Value) -> (u64, String, Vec<(String, String, u64)>) {
-    let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let member = |member: &Value| {
-        (text(&member["node"]), text(&member["address"]), member["incarnation"].as_u64().unwrap())
-    };
-    let members = status["members"].as_array().unwrap().iter().map(member).collect();
-    (status["epoch"].as_u64().unwrap(), text(&status["view"]), members)
-}
-
-/// Waits until all see the same view, with so many members; these.
-#[track_caller]
-fn agree(nodes: &[&NodeProcess], members: usize) -> Vec<(String, String, u64)> {
-    let mut found = Vec::new();
-    wait_until(&format!("{} nodes agree on {members} members", nodes.len()), || {
-        let mut views = nodes.iter().map(|node| agreed(&status(node)));
-        let first = views.next().unwrap();
-        let same = views.all(|view| view == first);
-        found = first.2;
-        same && found.len() == members
-    });
-    found
-}
-
-/// Status and body of an answer of the admin server.
-fn http(admin: SocketAddr, request: &str) -> (u16, String) {
-    let mut stream = TcpStream::connect(admin).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
-    stream.write_all(request.as_bytes()).unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-}
-
-/// Status, and why it is not ready.
-fn ready(node: &NodeProcess) -> (u16, String) {
-    let (status, body) = http(node.admin(), "GET /readyz HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-    let body: Value = serde_json::from_str(&body).unwrap();
-    (status, body["why"].as_str().unwrap().to_owned())
-}
 
 #[test]
 fn three_processes_are_one_cluster_through_the_loss_of_one() {
     let voters = free_addresses(3);
-    let mut nodes: Vec<NodeProcess> = voters.iter().map(|own| start(*own, &voters)).collect();
+    let mut nodes: Vec<NodeProcess> = voters.iter().map(|own| start(*own, &voters, "")).collect();
     for node in &nodes {
         assert_eq!(ready(node), (503, "no cluster yet: say bootstrap".to_owned()));
         assert!(node.get("/healthz").contains("\"ok\""));
@@ -104,13 +42,17 @@ fn three_processes_are_one_cluster_through_the_loss_of_one() {
         assert_eq!(node.metric("multibeam_cluster_members", ""), 3);
     }
 
-    // Only the leader judges, and nobody removes who is there.
+    // Only the leader judges, the others tell which that is, and nobody removes who is there.
     let third = voters[2].to_string();
     wait_until("the leader refuses to remove a live node", || {
         let refused: Vec<Ended> = nodes.iter().map(|node| cluster(node, &["remove", &third])).collect();
         assert!(refused.iter().all(|refused| refused.code == Some(1)), "{refused:?}");
         assert!(refused.iter().all(|refused| refused.stderr.lines().count() == 1), "{refused:?}");
-        refused.iter().any(|refused| refused.stderr.contains("is alive: stop it first"))
+        let leader = refused.iter().position(|refused| refused.stderr.contains("is alive: stop it first"));
+        let named = leader.map(|leader| format!("clients connect to {}\n", nodes[leader].clients()));
+        named.is_some_and(|named| {
+            refused.iter().filter(|refused| refused.stderr.ends_with(&named)).count() == 2
+        })
     });
     assert_eq!(agree(&all, 3), members);
 
@@ -121,7 +63,7 @@ fn three_processes_are_one_cluster_through_the_loss_of_one() {
     let text = cluster(&nodes[0], &["status"]).good().stdout;
     assert!(text.contains(&format!("trouble with {third}: ")), "{text}");
 
-    nodes.push(NodeProcess::start_in(Command::new(PROGRAM), &config(voters[2], &voters), data_dir));
+    nodes.push(NodeProcess::start_in(Command::new(PROGRAM), &config(voters[2], &voters, ""), data_dir));
     let back = agree(&nodes.iter().collect::<Vec<_>>(), 3);
     let (_, _, after) = back.iter().find(|(node, _, _)| *node == name).unwrap();
     assert!(after > &before, "{back:?}");
@@ -175,17 +117,6 @@ fn who_is_no_admin_server_is_named() {
     fails(&["cluster", "status", "--admin", &clients], 1, &[&clients]);
 }
 
-/// A base port from which three nodes have free ports.
-fn free_base() -> u16 {
-    let all_free = |base: u16| {
-        let ports = (0..3).flat_map(|node| [0, 1, 80].map(|port| base + 10 * node + port));
-        ports.map(|port| TcpListener::bind(("127.0.0.1", port))).collect::<Result<Vec<_>, _>>().is_ok()
-    };
-    // Below those that the system gives to others in between.
-    let own = u16::try_from(std::process::id() % 100).unwrap();
-    (0..100).map(|step| 12_000 + (own + step) % 100 * 200).find(|base| all_free(*base)).unwrap()
-}
-
 /// `multibeam dev`, which takes its nodes with it when a test fails.
 struct Dev(Option<Child>);
 
@@ -233,4 +164,22 @@ fn dev_runs_a_cluster_tells_who_ended_and_stops_what_it_started() {
         assert!(!Path::new(&format!("/proc/{process}")).exists(), "{process} runs on");
     }
     assert!(!folder.exists(), "{} is left", folder.display());
+}
+
+#[test]
+fn dev_that_fails_names_no_folder_that_is_gone() {
+    let base = free_base();
+    let alone = ["dev", "--nodes", "1", "--base-port", &base.to_string(), "--timeout", "1ms"];
+    let late = output(multibeam(&alone));
+    assert_eq!(late.code, Some(1), "{late:?}");
+    let folder = late.stderr.split_whitespace().find(|word| word.contains("multibeam-dev-")).unwrap();
+    assert!(Path::new(folder).join("node-1.log").exists(), "{late:?}");
+    std::fs::remove_dir_all(folder).unwrap();
+
+    let _taken = TcpListener::bind(("127.0.0.1", base + 11)).unwrap();
+    let failed = output(multibeam(&["dev", "--base-port", &base.to_string()]));
+    assert_eq!(failed.code, Some(1), "{failed:?}");
+    let stderr = &failed.stderr;
+    assert!(stderr.contains("node-2 (process ") && stderr.contains("the address is in use"), "{stderr}");
+    assert!(!stderr.contains("multibeam-dev-"), "{stderr}");
 }

@@ -78,6 +78,13 @@ pub enum SettingsError {
 }
 
 impl Settings {
+    /// From the loss of a leader on, nobody asks for votes sooner: it may have given its last sign of life one and a
+    /// half heartbeats before.
+    #[must_use]
+    pub fn votes_asked_min(&self) -> Duration {
+        (self.election_max + self.election_min).saturating_sub(self.heartbeat * 3 / 2)
+    }
+
     /// Whether these go together.
     ///
     /// # Errors

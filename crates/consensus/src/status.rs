@@ -36,6 +36,8 @@ pub struct Status {
     pub committed: Option<u64>,
     /// The last entry that its view contains.
     pub applied: Option<u64>,
+    /// The term of the leader that put this entry into the log; 0 without one.
+    pub applied_term: u64,
     /// The last entry that its newest snapshot contains.
     pub snapshot: Option<u64>,
     /// The newest configuration in its log, agreed on or not, with both sets while they change. `index` is the
@@ -64,6 +66,7 @@ impl Status {
             last_log: metrics.last_log_index,
             committed: committed.max(applied),
             applied,
+            applied_term: metrics.last_applied.map_or(0, |id| id.leader_id.term),
             snapshot: metrics.snapshot.map(|id| id.index),
             voters: voters(&metrics.membership_config),
             quorum_acked: metrics.millis_since_quorum_ack.map(Duration::from_millis),

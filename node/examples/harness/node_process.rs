@@ -1,7 +1,8 @@
 //! A node in a process of its own, seen from outside: addresses, numbers, memory, CPU.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,6 +13,9 @@ const CLOCK_TICKS: f64 = 100.0;
 
 /// Times that an end is looked for, 10 ms apart: 30 s, far beyond what a stop may take.
 const END_TRIES: u32 = 3000;
+
+/// This machine alone, wherever the system finds room.
+const ANY_PORT: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// A node with a data directory of its own; both are gone when it is dropped.
 pub(crate) struct NodeProcess {
@@ -26,19 +30,25 @@ impl NodeProcess {
     /// Starts `command` with the arguments for ports that the system chooses, and `config` as
     /// its configuration file. Returns when it serves.
     pub(crate) fn start(command: Command, config: &str) -> Self {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let data_dir = std::env::temp_dir().join(format!("multibeam-node-{}-{number}", std::process::id()));
-        let _ = std::fs::remove_dir_all(&data_dir);
-        Self::start_in(command, config, data_dir)
+        Self::start_in(command, config, new_data_dir())
     }
 
     /// As [`NodeProcess::start`], with the files of an earlier node.
-    pub(crate) fn start_in(mut command: Command, config: &str, data_dir: PathBuf) -> Self {
+    pub(crate) fn start_in(command: Command, config: &str, data_dir: PathBuf) -> Self {
+        Self::start_with(command, ANY_PORT, config, data_dir)
+    }
+
+    /// As [`NodeProcess::start`], with a port and network for clients.
+    pub(crate) fn start_at(command: Command, listen: SocketAddr, config: &str) -> Self {
+        Self::start_with(command, listen, config, new_data_dir())
+    }
+
+    fn start_with(mut command: Command, listen: SocketAddr, config: &str, data_dir: PathBuf) -> Self {
         std::fs::create_dir_all(&data_dir).expect("the temporary directory can be written");
         let file = data_dir.join("node.toml");
         std::fs::write(&file, config).expect("the temporary directory can be written");
-        command.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let (listen, admin) = (listen.to_string(), ANY_PORT.to_string());
+        command.args(["--listen", &listen, "--admin", &admin]);
         command.arg("--data-dir").arg(&data_dir).arg("--config").arg(&file);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the node starts");
         let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
@@ -138,15 +148,36 @@ impl NodeProcess {
 
     /// SIGTERM.
     pub(crate) fn terminate(&self) {
-        let pid = i32::try_from(self.child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(pid) = pid {
-            let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-        }
+        self.signal(Signal::TERM);
+    }
+
+    /// Any signal; one that ends it is for [`NodeProcess::stop`] and [`NodeProcess::kill`].
+    pub(crate) fn signal(&self, signal: Signal) {
+        // One that has ended meanwhile is still ours until it is waited for.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
+    }
+
+    /// Whether a SIGSTOP has reached all its threads.
+    pub(crate) fn stands_still(&self) -> bool {
+        let Ok(mut threads) = std::fs::read_dir(self.proc("task")) else { return false };
+        threads.all(|thread| {
+            let stat = thread.and_then(|thread| std::fs::read_to_string(thread.path().join("stat")));
+            // The state follows the name in parentheses.
+            stat.is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" T")))
+        })
     }
 
     fn proc(&self, name: &str) -> String {
         format!("/proc/{}/{name}", self.child.id())
     }
+}
+
+fn new_data_dir() -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let data_dir = std::env::temp_dir().join(format!("multibeam-node-{}-{number}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&data_dir);
+    data_dir
 }
 
 impl Drop for NodeProcess {

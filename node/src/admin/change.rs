@@ -87,9 +87,10 @@ pub(super) async fn remove(State(admin): State<Admin>, headers: HeaderMap, body:
         Ok(Err(error)) => {
             let status = match error {
                 RemoveError::Unknown(_) => StatusCode::NOT_FOUND,
-                RemoveError::Alive(_) | RemoveError::NotLeader(_) | RemoveError::Member(_) => {
-                    StatusCode::CONFLICT
-                }
+                RemoveError::Alive(_)
+                | RemoveError::NotLeader { .. }
+                | RemoveError::NoLeader
+                | RemoveError::Member(_) => StatusCode::CONFLICT,
                 RemoveError::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             };
             refused(status, error.to_string())

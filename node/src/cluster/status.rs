@@ -34,6 +34,8 @@ pub struct ClusterStatus {
     pub term: u64,
     /// The node that leads the consensus; empty if unknown.
     pub leader: String,
+    /// The term of the newest entry that the view contains: once it is `term`, its leader has got an entry agreed on.
+    pub applied_term: u64,
     /// Entries in the log that the view does not contain.
     pub lag: u64,
     /// The voters, by disk.
@@ -133,9 +135,20 @@ pub enum RemoveError {
     /// It is in touch.
     #[error("node {0} is alive: stop it first, or it would join again")]
     Alive(String),
-    /// Only the leader can.
-    #[error("this node does not lead the consensus: ask {0}")]
-    NotLeader(String),
+    /// Only the leader can, and admin servers are known on their own machines alone.
+    #[error(
+        "this node does not lead the consensus: say it to the admin server (--admin) of node {node}, whose clients \
+         connect to {clients}"
+    )]
+    NotLeader {
+        /// The node that does.
+        node: String,
+        /// Where clients reach it.
+        clients: String,
+    },
+    /// As above, and nobody leads.
+    #[error("no node is known here to lead the consensus: see 'multibeam cluster status', and ask again")]
+    NoLeader,
     /// It is still a member; that ends within a second of its silence.
     #[error("node {0} is still being taken out: ask again in a second")]
     Member(String),
@@ -193,6 +206,7 @@ impl<P: Platform> Cluster<P> {
             role: role(status.role).to_owned(),
             term: status.term,
             leader: status.leader.map(node_of).unwrap_or_default(),
+            applied_term: status.applied_term,
             lag: lag(&status),
             voters: voters
                 .all()
@@ -303,14 +317,12 @@ impl<P: Platform> Cluster<P> {
     fn gone(&self, name: &str) -> Result<NodeId, RemoveError> {
         let agent = self.inner.agent.borrow();
         if !agent.facts().leads {
-            let leader = agent.facts().leader.and_then(|leader| {
-                let view = agent.view();
-                let members = view.members().values();
-                members.clone().find(|member| member.store == leader).map(|member| member.address.to_string())
-            });
-            return Err(RemoveError::NotLeader(
-                leader.unwrap_or_else(|| "the leader, once there is one".into()),
-            ));
+            let leader = agent.facts().leader;
+            let leader = agent.view().members().iter().find(|(_, member)| Some(member.store) == leader);
+            return Err(leader.map_or(RemoveError::NoLeader, |(node, member)| RemoveError::NotLeader {
+                node: hex(node.0),
+                clients: member.clients.to_string(),
+            }));
         }
         let by_id = u64::from_str_radix(name, 16).ok().filter(|_| name.len() == 16).map(NodeId);
         let view = agent.view();

@@ -10,6 +10,7 @@ use hyper::client::conn::http1;
 use hyper::header::{CONTENT_TYPE, HOST};
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -58,6 +59,12 @@ impl Answer {
         body[key].as_str().map(str::to_owned)
     }
 
+    /// What the body says, if the node did as it was asked.
+    pub(super) fn json<T: DeserializeOwned>(self, node: SocketAddr) -> Result<T, String> {
+        let body = self.good(node)?;
+        serde_json::from_str(&body).map_err(|error| format!("{node} is of another version: {error}"))
+    }
+
     /// The body, if the node did as it was asked; else what it says to that.
     pub(super) fn good(self, node: SocketAddr) -> Result<String, String> {
         if self.is_good() {
@@ -96,32 +103,66 @@ pub(super) async fn request(
 }
 
 async fn exchange(node: SocketAddr, question: &Question) -> Result<Answer, String> {
-    let stream = TcpStream::connect(node).await.map_err(|error| {
-        let why = if error.kind() == ErrorKind::ConnectionRefused {
-            format!("nobody listens at {node}")
-        } else {
-            format!("can't connect to {node}: {error}")
-        };
-        format!("{why}; is a node running there? (--admin IP:PORT chooses another)")
-    })?;
-    let strange = |error: &dyn std::fmt::Display| {
-        format!("what listens at {node} is no admin server of a node ({error}): choose another with --admin")
-    };
-    let (mut sender, connection) =
-        http1::handshake(TokioIo::new(stream)).await.map_err(|error| strange(&error))?;
-    let answer = async {
-        let answer = sender.send_request(question.request(node)).await.map_err(|error| strange(&error))?;
-        let status = answer.status();
-        let body = to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX).await;
-        let body = body.map_err(|error| strange(&error))?;
-        Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
-    };
-    // The connection has to be driven, and ends by itself only once nobody can ask any more.
-    tokio::select! {
-        biased;
-        answer = answer => answer,
-        Err(error) = connection => Err(strange(&error)),
+    Asking::open(node).await?.ask(question).await
+}
+
+/// A connection to an admin server, to ask several times.
+pub(super) struct Asking {
+    node: SocketAddr,
+    sender: http1::SendRequest<Body>,
+    connection: http1::Connection<TokioIo<TcpStream>, Body>,
+}
+
+impl Asking {
+    /// Connects.
+    ///
+    /// # Errors
+    /// One sentence: nobody listens there, or it is no admin server.
+    pub(super) async fn open(node: SocketAddr) -> Result<Self, String> {
+        let stream = TcpStream::connect(node).await.map_err(|error| {
+            let why = if error.kind() == ErrorKind::ConnectionRefused {
+                format!("nobody listens at {node}")
+            } else {
+                format!("can't connect to {node}: {error}")
+            };
+            format!("{why}; is a node running there? (--admin IP:PORT chooses another)")
+        })?;
+        let handshake = http1::handshake(TokioIo::new(stream)).await;
+        let (sender, connection) = handshake.map_err(|error| strange(node, &error))?;
+        Ok(Self { node, sender, connection })
     }
+
+    /// Whom it asks.
+    pub(super) const fn node(&self) -> SocketAddr {
+        self.node
+    }
+
+    /// Asks, and waits for as long as it takes.
+    ///
+    /// # Errors
+    /// One sentence; nothing can be asked after it.
+    pub(super) async fn ask(&mut self, question: &Question) -> Result<Answer, String> {
+        let Self { node, sender, connection } = self;
+        let answer = async {
+            sender.ready().await.map_err(|error| strange(*node, &error))?;
+            let answer = sender.send_request(question.request(*node)).await;
+            let answer = answer.map_err(|error| strange(*node, &error))?;
+            let status = answer.status();
+            let body = to_bytes(Body::new(answer.into_body()), ANSWER_BYTES_MAX).await;
+            let body = body.map_err(|error| strange(*node, &error))?;
+            Ok(Answer { status, body: String::from_utf8_lossy(&body).into_owned() })
+        };
+        // The connection has to be driven, and ends by itself only once nobody can ask any more.
+        tokio::select! {
+            biased;
+            answer = answer => answer,
+            Err(error) = connection => Err(strange(*node, &error)),
+        }
+    }
+}
+
+fn strange(node: SocketAddr, error: &dyn std::fmt::Display) -> String {
+    format!("what listens at {node} is no admin server of a node ({error}): choose another with --admin")
 }
 
 impl Question {

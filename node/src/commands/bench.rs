@@ -1,4 +1,5 @@
-//! `multibeam bench`: what a node costs, beside the bare system calls that nobody can do without.
+//! `multibeam bench`: what a node costs, beside the bare system calls that nobody can do without; and, in
+//! [`election`], how long a cluster is without a leader.
 //!
 //! This process starts nodes, floors and generators, tells the generators what to do, and reads
 //! in the system's accounts what the servers used. While it measures, it sleeps.
@@ -14,6 +15,7 @@ mod accounting;
 mod cases;
 mod contest;
 mod cores;
+mod election;
 mod floor;
 mod generator;
 mod idle;
@@ -25,6 +27,7 @@ mod statistics;
 mod stopwatch;
 mod verifier;
 
+use super::Failure;
 use super::serve::{ServeArgs, raise_descriptor_limit, serve};
 use cases::{Case, Setting};
 use clap::{Args, Subcommand};
@@ -58,6 +61,8 @@ enum Bench {
     Pingpong(PingPongArgs),
     /// All of these, with one shard and with two.
     All(Options),
+    /// A cluster whose leader is killed: time until another leads, and until its first entry.
+    Election(election::ElectionArgs),
     /// The bare loop that a node is measured against.
     #[command(hide = true)]
     Floor(floor::FloorArgs),
@@ -134,9 +139,10 @@ enum Job {
 /// # Errors
 /// A fault in what a server did, or in the machine, in one sentence. There are no figures of that case
 /// and those behind it.
-pub(super) fn bench(args: BenchArgs) -> Result<(), String> {
+pub(super) fn bench(args: BenchArgs) -> Result<(), Failure> {
     raise_descriptor_limit();
-    match args.bench {
+    let done = match args.bench {
+        Bench::Election(args) => return election::election(&args),
         Bench::Floor(args) => floor::floor(&args),
         Bench::Generate => generator::generate(),
         Bench::Node(args) => {
@@ -149,7 +155,8 @@ pub(super) fn bench(args: BenchArgs) -> Result<(), String> {
         Bench::Pingpong(args) => run(&args.options, &[Job::Load(Case::ping_pong())], args.rounds, &[1]),
         Bench::Idle(args) => run(&args.options, &[args.idle()], None, &[1]),
         Bench::All(options) => run(&options, &all(), None, &[1, 2]),
-    }
+    };
+    Ok(done?)
 }
 
 const SUBSCRIBERS: usize = 1_000;

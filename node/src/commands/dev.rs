@@ -4,20 +4,13 @@
 //! everything is, and waits. A node that ends, killed or not, is reported, and the others go on. Ctrl-C stops what
 //! it started, and nothing else.
 
-mod layout;
-mod nodes;
-
-use super::admin_client::{Question, request};
+use super::local_cluster::{BASE_PORTS, LOOK_EACH, Layout, NODES, Nodes, begin};
 use super::serve::command_name;
 use super::stop::{Stop, Stopper};
 use super::table::table;
 use super::{Failure, run_client, values};
-use crate::cluster::ClusterStatus;
 use crate::config::ADMIN_DEFAULT;
 use clap::Args;
-use layout::{BASE_PORTS, Layout, NODES};
-use nodes::Nodes;
-use serde_json::json;
 use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -26,12 +19,6 @@ const EXAMPLES: &str = "Examples:
   multibeam dev
   multibeam dev --nodes 5 --base-port 17400
   multibeam dev --data-dir cluster --restart";
-
-/// How often it looks whether something has happened.
-const LOOK_EACH: Duration = Duration::from_millis(100);
-
-/// How long a node of this machine may take to answer.
-const ANSWER_MAX: Duration = Duration::from_secs(15);
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -89,51 +76,6 @@ fn stopped(stop: Stop) -> Failure {
     Failure::Failed(format!("{stop} before the cluster was there; its nodes are stopped"))
 }
 
-/// Asks again and again until there is a cluster and all nodes are ready; its id.
-async fn begin(layout: &Layout, nodes: &mut Nodes<'_>, timeout: Duration) -> Result<String, Failure> {
-    let mut last = String::new();
-    let begun = tokio::time::timeout(timeout, async {
-        loop {
-            if let Some(ended) = nodes.look().into_iter().next() {
-                return Err(ended);
-            }
-            match attempt(layout).await {
-                Ok(cluster) => return Ok(cluster),
-                Err(why) => last = why,
-            }
-            tokio::time::sleep(LOOK_EACH).await;
-        }
-    });
-    let begun = begun.await;
-    let late = || {
-        let (seconds, folder) = (timeout.as_secs_f64(), layout.folder.display());
-        Err(format!("there is no cluster after {seconds} s, and {folder} has the logs: {last}"))
-    };
-    Ok(begun.unwrap_or_else(|_| late())?)
-}
-
-/// The cluster, if all nodes have joined it and are ready; else what is missing.
-async fn attempt(layout: &Layout) -> Result<String, String> {
-    let first = layout.places[0].admin;
-    let begin = Question::Change("/cluster/bootstrap", json!({}));
-    let cluster = request(first, ANSWER_MAX, &begin).await?.good(first)?;
-    for place in &layout.places {
-        let answer = request(place.admin, ANSWER_MAX, &Question::Look("/readyz")).await?;
-        if !answer.is_good() {
-            let why = answer.word("why").unwrap_or_default();
-            return Err(format!("{} is not ready: {why}", place.name));
-        }
-    }
-    let status = request(first, ANSWER_MAX, &Question::Look("/cluster")).await?.good(first)?;
-    let status: ClusterStatus = serde_json::from_str(&status).map_err(|error| error.to_string())?;
-    let (joined, all) = (status.members.len(), layout.places.len());
-    if joined < all {
-        return Err(format!("{joined} of {all} nodes have joined"));
-    }
-    debug_assert!(cluster.contains(&status.cluster), "{cluster}");
-    Ok(status.cluster)
-}
-
 /// Tells what happens until it is asked to stop.
 async fn watch(stopper: &mut Stopper, nodes: &mut Nodes<'_>) -> Result<(), Failure> {
     loop {
@@ -165,12 +107,13 @@ fn announcement(layout: &Layout, nodes: &Nodes<'_>, cluster: &str) -> String {
         [place.name.clone(), clients, links, admin, process]
     }));
     let (count, folder) = (layout.places.len(), layout.folder.display());
+    let are = if count == 1 { "node on this machine is" } else { "nodes on this machine are" };
     let command = command_name();
     let first = layout.places[0].admin;
     let admin = if first == ADMIN_DEFAULT { String::new() } else { format!(" --admin {first}") };
     let last = nodes.processes().filter_map(|(_, process)| process).last().unwrap_or_default();
     format!(
-        "{count} nodes on this machine are cluster {cluster}\n\
+        "{count} {are} cluster {cluster}\n\
          \n\
          {}\
          \n\

@@ -26,13 +26,16 @@ pub(super) struct Cores {
 }
 
 impl Cores {
+    /// Everything runs where the system puts it.
+    pub(super) const NONE: Self = Self { server: None, generator: None };
+
     /// The first two that this process may run on. Pins this process.
     pub(super) fn choose() -> Self {
         let allowed = sched_getaffinity(None).unwrap_or_else(|_| CpuSet::new());
         let mut allowed = (0..CpuSet::MAX_CPU).filter(|&core| allowed.is_set(core));
         let cores = match (allowed.next(), allowed.next()) {
             (Some(server), Some(generator)) => Self { server: Some(server), generator: Some(generator) },
-            (Some(_), None) | (None, _) => Self { server: None, generator: None },
+            (Some(_), None) | (None, _) => Self::NONE,
         };
         cores.run_on(Side::Generator);
         cores

@@ -45,6 +45,10 @@ impl Progress {
         self.step(format!("pair {} of {pairs}", pair + 1), pair, pairs);
     }
 
+    pub(super) fn run(&self, run: usize, runs: usize) {
+        self.step(format!("run {} of {runs}", run + 1), run, runs);
+    }
+
     fn step(&self, message: String, at: usize, goal: usize) {
         self.bar.set_message(message);
         self.bar.set_length(goal as u64);

@@ -38,6 +38,16 @@ impl Machine {
             pinned,
         }
     }
+
+    /// For people.
+    pub(super) fn line(&self) -> String {
+        let Self { kernel, processor, processors, pinned } = self;
+        let pinned = match (pinned.server, pinned.generator) {
+            (Some(server), Some(generator)) => format!("servers on processor {server}, load on {generator}"),
+            (Some(_) | None, _) => "nothing pinned".to_owned(),
+        };
+        format!("Linux {kernel}, {processors} x {processor}, {pinned}")
+    }
 }
 
 /// One case.
@@ -111,22 +121,18 @@ impl Report {
     /// # Errors
     /// A number that JSON has no form for.
     pub(super) fn json(&self) -> Result<String, String> {
-        let text =
-            serde_json::to_string_pretty(self).map_err(|error| format!("can't write JSON: {error}"))?;
-        Ok(text + "\n")
+        to_json(self)
     }
 
     /// As tables.
     pub(super) fn text(&self) -> String {
-        let Machine { kernel, processor, processors, pinned } = &self.machine;
-        let pinned = match (pinned.server, pinned.generator) {
-            (Some(server), Some(generator)) => format!("servers on processor {server}, load on {generator}"),
-            (Some(_) | None, _) => "nothing pinned".to_owned(),
-        };
         let mut text = format!(
-            "multibeam {}, Linux {kernel}, {processors} x {processor}, {pinned}\n\
+            "multibeam {}, {}\n\
              {} B bodies; medians of {} pairs, [95 % interval of the median]\n",
-            self.version, self.body_bytes, self.pairs,
+            self.version,
+            self.machine.line(),
+            self.body_bytes,
+            self.pairs,
         );
         for case in &self.cases {
             let rounds =
@@ -139,6 +145,12 @@ impl Report {
         }
         text
     }
+}
+
+/// A document of its own, with a line's end.
+pub(super) fn to_json(report: &impl Serialize) -> Result<String, String> {
+    let text = serde_json::to_string_pretty(report).map_err(|error| format!("can't write JSON: {error}"))?;
+    Ok(text + "\n")
 }
 
 fn contestant_rows(contestants: &[Contestant]) -> Vec<Vec<String>> {
@@ -201,7 +213,7 @@ fn comparison_rows(comparisons: &[Comparison]) -> Vec<Vec<String>> {
 }
 
 /// Columns as wide as they must be: names to the left, numbers to the right.
-fn table(rows: &[Vec<String>]) -> String {
+pub(super) fn table(rows: &[Vec<String>]) -> String {
     let width = |column: usize| {
         rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0)
     };

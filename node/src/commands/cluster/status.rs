@@ -181,6 +181,7 @@ mod tests {
             role: "leader".into(),
             term: 2,
             leader: "n1".into(),
+            applied_term: 2,
             lag: 0,
             voters: vec![VoterStatus {
                 store: "s3".into(),

@@ -1,4 +1,4 @@
-//! The node processes of `multibeam dev`: started, watched, stopped.
+//! The node processes of a cluster on this machine: started, watched, stopped.
 
 use super::super::serve::command_name;
 use super::super::stop::Stopper;
@@ -23,7 +23,7 @@ const fn looks(span: Duration) -> u128 {
 }
 
 /// All that were started; what still runs is killed when this is dropped.
-pub(super) struct Nodes<'a> {
+pub(in crate::commands) struct Nodes<'a> {
     all: Vec<Node<'a>>,
     restarts: bool,
 }
@@ -40,7 +40,7 @@ impl<'a> Nodes<'a> {
     ///
     /// # Errors
     /// The first that can't be started; those before it are killed.
-    pub(super) fn start(layout: &'a Layout, restarts: bool) -> Result<Self, String> {
+    pub(in crate::commands) fn start(layout: &'a Layout, restarts: bool) -> Result<Self, String> {
         let mut nodes = Self { all: Vec::new(), restarts };
         for place in &layout.places {
             let child = Some(start(place)?);
@@ -50,23 +50,47 @@ impl<'a> Nodes<'a> {
     }
 
     /// The process of each place, if it runs.
-    pub(super) fn processes(&self) -> impl Iterator<Item = (&Place, Option<u32>)> {
+    pub(in crate::commands) fn processes(&self) -> impl Iterator<Item = (&Place, Option<u32>)> {
         self.all.iter().map(|node| (node.place, node.child.as_ref().map(Child::id)))
     }
 
     /// Whether none runs, and none will.
-    pub(super) fn all_ended(&self) -> bool {
+    pub(in crate::commands) fn all_ended(&self) -> bool {
         !self.restarts && self.all.iter().all(|node| node.child.is_none())
     }
 
     /// Looks once: what happened since the last time, a sentence each.
-    pub(super) fn look(&mut self) -> Vec<String> {
+    pub(in crate::commands) fn look(&mut self) -> Vec<String> {
         self.all.iter_mut().filter_map(|node| node.look(self.restarts)).collect()
+    }
+
+    /// Looks once: how one ended since the last time.
+    pub(in crate::commands) fn ended(&mut self) -> Option<String> {
+        self.all.iter_mut().find_map(Node::ended)
+    }
+
+    /// SIGKILL to the node of that place, which is gone when this returns.
+    pub(in crate::commands) fn kill(&mut self, index: usize) {
+        let Some(node) = self.all.get_mut(index) else { return };
+        if let Some(mut child) = node.child.take() {
+            kill(&mut child);
+        }
+    }
+
+    /// Starts the node of that place once more.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub(in crate::commands) fn start_again(&mut self, index: usize) -> Result<(), String> {
+        if let Some(node) = self.all.get_mut(index) {
+            node.child = Some(start(node.place)?);
+        }
+        Ok(())
     }
 
     /// Asks all to stop and waits until they have; each further signal is passed on, and a second one ends a node
     /// at once.
-    pub(super) async fn stop(&mut self, stopper: &mut Stopper) {
+    pub(in crate::commands) async fn stop(&mut self, stopper: &mut Stopper) {
         self.signal(Signal::TERM);
         for _ in 0..looks(STOP_MAX) {
             if self.all.iter_mut().all(Node::has_ended) {
@@ -91,28 +115,36 @@ impl<'a> Nodes<'a> {
 
 impl Drop for Nodes<'_> {
     fn drop(&mut self) {
-        for child in self.all.iter_mut().filter_map(|node| node.child.as_mut()) {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.all.iter_mut().filter_map(|node| node.child.as_mut()).for_each(kill);
     }
+}
+
+/// One that has ended already only has to be waited for.
+fn kill(child: &mut Child) {
+    let _ = child.kill();
+    let _ = child.wait();
 }
 
 impl Node<'_> {
     fn look(&mut self, restarts: bool) -> Option<String> {
-        let Some(child) = &mut self.child else {
+        if self.child.is_none() {
             self.away += 1;
             return (restarts && self.away == looks(AWAY)).then(|| self.again());
-        };
-        let (process, status) = (child.id(), child.try_wait().ok()??);
-        (self.child, self.away) = (None, 0);
-        let name = &self.place.name;
+        }
+        let ended = self.ended()?;
         let again = if restarts {
             format!("it is started again after {} s", AWAY.as_secs())
         } else {
             format!("'{} serve --config {}' starts it again", command_name(), self.place.config.display())
         };
-        Some(format!("{name} (process {process}) ended, {}; {again}", why(self.place, status)))
+        Some(format!("{ended}; {again}"))
+    }
+
+    fn ended(&mut self) -> Option<String> {
+        let child = self.child.as_mut()?;
+        let (process, status) = (child.id(), child.try_wait().ok()??);
+        (self.child, self.away) = (None, 0);
+        Some(format!("{} (process {process}) ended, {}", self.place.name, why(self.place, status)))
     }
 
     fn again(&mut self) -> String {

@@ -1,4 +1,4 @@
-//! Where the nodes of `multibeam dev` are: their ports, configurations, data and logs.
+//! Where the nodes of a cluster on this machine are: their ports, configurations, data and logs.
 //!
 //! ```text
 //!  DIR/node-1.toml   clients P, links P + 1, admin P + 80
@@ -8,13 +8,14 @@
 //! ```
 
 use crate::os::DataDir;
+use std::cell::Cell;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 /// Numbers of nodes: all vote, and an even number is no safer than one fewer.
-pub(super) const NODES: [u16; 3] = [1, 3, 5];
+pub(in crate::commands) const NODES: [u16; 3] = [1, 3, 5];
 
 /// From one node's ports to the next one's.
 const PORTS_APART: u16 = 10;
@@ -24,7 +25,7 @@ const LINKS: u16 = 1;
 const ADMIN: u16 = 80;
 
 /// The first node's port for clients. Lower ones need rights, and above there is no room for five nodes.
-pub(super) const BASE_PORTS: RangeInclusive<i64> = 1024..=65_000;
+pub(in crate::commands) const BASE_PORTS: RangeInclusive<i64> = 1024..=65_000;
 
 const _: () = {
     let last = (NODES[NODES.len() - 1] - 1) * PORTS_APART;
@@ -40,22 +41,23 @@ const FIRST_LINE: &str = "# Written by 'multibeam dev' whenever it starts; chang
 
 /// One node.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) name: String,
-    pub(super) clients: SocketAddr,
-    pub(super) links: SocketAddr,
-    pub(super) admin: SocketAddr,
-    pub(super) config: PathBuf,
-    pub(super) log: PathBuf,
+pub(in crate::commands) struct Place {
+    pub(in crate::commands) name: String,
+    pub(in crate::commands) clients: SocketAddr,
+    pub(in crate::commands) links: SocketAddr,
+    pub(in crate::commands) admin: SocketAddr,
+    pub(in crate::commands) config: PathBuf,
+    pub(in crate::commands) log: PathBuf,
     data_dir: PathBuf,
 }
 
 /// All nodes.
 #[derive(Debug)]
-pub(super) struct Layout {
-    pub(super) folder: PathBuf,
-    pub(super) places: Vec<Place>,
-    goes: bool,
+pub(in crate::commands) struct Layout {
+    pub(in crate::commands) folder: PathBuf,
+    pub(in crate::commands) places: Vec<Place>,
+    /// It is deleted at the end.
+    goes: Cell<bool>,
 }
 
 impl Layout {
@@ -63,7 +65,11 @@ impl Layout {
     ///
     /// # Errors
     /// Names the file. Nothing is started.
-    pub(super) fn prepare(nodes: u16, base_port: u16, folder: Option<&Path>) -> Result<Self, String> {
+    pub(in crate::commands) fn prepare(
+        nodes: u16,
+        base_port: u16,
+        folder: Option<&Path>,
+    ) -> Result<Self, String> {
         let own = || std::env::temp_dir().join(format!("multibeam-dev-{}", std::process::id()));
         let path = folder.map_or_else(own, Path::to_owned);
         let unusable = |error| {
@@ -72,7 +78,7 @@ impl Layout {
         fs::create_dir_all(&path).map_err(unusable)?;
         let absolute = path.canonicalize().map_err(unusable)?;
         let places = (0..nodes).map(|index| Place::new(&absolute, base_port, index)).collect();
-        let layout = Self { folder: absolute, places, goes: folder.is_none() };
+        let layout = Self { folder: absolute, places, goes: Cell::new(folder.is_none()) };
         for place in &layout.places {
             layout.write(place)?;
         }
@@ -120,9 +126,14 @@ impl Layout {
         ))
     }
 
+    /// From here on the folder stays, for whoever is told that it has the logs.
+    pub(in crate::commands) fn keep(&self) {
+        self.goes.set(false);
+    }
+
     /// Deletes the folder if it was made for this run, unless a node that somebody else started uses it.
-    pub(super) fn tidy(&self) {
-        if !self.goes {
+    pub(in crate::commands) fn tidy(&self) {
+        if !self.goes.get() {
             return;
         }
         let used = self.places.iter().find(|place| DataDir::open(&place.data_dir).is_err());
@@ -204,5 +215,14 @@ mod tests {
         drop(used);
         layout.tidy();
         assert!(!layout.folder.exists());
+    }
+
+    #[test]
+    fn a_folder_that_an_error_names_stays() {
+        let layout = Layout::prepare(1, 7400, None).unwrap();
+        layout.keep();
+        layout.tidy();
+        assert!(layout.folder.exists());
+        fs::remove_dir_all(&layout.folder).unwrap();
     }
 }
