@@ -121,7 +121,9 @@ pub enum Act {
 #[derive(Clone, Debug)]
 struct Leading {
     term: u64,
+    /// Since when others are listened to.
     since: Time,
+    looked: Time,
     voters: Voters,
     /// Since when those are committed and no change is under way.
     voters_since: Option<Time>,
@@ -160,6 +162,10 @@ impl Steward {
             input.view.members().get(node).is_some_and(|member| member.incarnation == *incarnation)
         });
         let Some(leading) = &mut self.leading else { return Vec::new() };
+        // A process that stood still has heard nobody, and that says nothing of them.
+        if now.since(std::mem::replace(&mut leading.looked, now)) >= input.config.heartbeat * 2 {
+            leading.since = now;
+        }
         leading.note_voters(input.facts, now);
         leading.removals.look(input, leading.since, &self.signed_off, now);
         let mut acts = leading.ask(input, now);
@@ -247,6 +253,7 @@ impl Leading {
         Self {
             term: facts.term,
             since: now,
+            looked: now,
             voters: facts.voters,
             voters_since: None,
             asked: None,
@@ -280,12 +287,17 @@ impl Leading {
         if self.asked.is_some_and(|asked| now.since(asked) < pause) {
             return Vec::new();
         }
+        let reached = |voter: StoreId| {
+            voter == input.own.store || input.peers.get(voter).is_some_and(|peer| peer.dialled)
+        };
+        // Without a majority in touch nothing can be decided. What this node promised all the same would have to be,
+        // once it is back: the others, who were well all the time, would be taken out.
+        if !input.facts.voters.majority(|voter| reached(voter) && input.is_alive(voter, now)) {
+            return Vec::new();
+        }
         self.asked = Some(now);
         let asked = |voter| Act::AskPromises { voter, wanted: self.removals.wanted(voter) };
-        let reached = input.facts.voters.all().filter(|voter| {
-            *voter == input.own.store || input.peers.get(*voter).is_some_and(|peer| peer.dialled)
-        });
-        reached.map(asked).collect()
+        input.facts.voters.all().filter(|voter| reached(*voter)).map(asked).collect()
     }
 }
 

@@ -59,8 +59,10 @@ fn promises_about_what_a_node_was_before_it_joined_again_count_nothing() {
     };
     agent.tick(ms(101));
     assert_eq!(wanted(&mut agent), [], "it is heard");
-    agent.heard(StoreId(102), ms(1000));
-    agent.tick(ms(1000));
+    for after in 2..=10 {
+        agent.heard(StoreId(102), ms(after * 100));
+        agent.tick(ms(after * 100));
+    }
     assert!(wanted(&mut agent).contains(&Wish { given_up: given_up(3, 3), forced: false }), "it is silent");
     let made = |joined| [(given_up(3, joined), Promise::Made { counts_in_us: 0 })];
     for voter in [101, 102] {
@@ -71,4 +73,55 @@ fn promises_about_what_a_node_was_before_it_joined_again_count_nothing() {
         agent.promised(StoreId(voter), &made(3), &[], ms(1002));
     }
     assert_eq!(operations(&mut agent), [Act::Propose(Batch { if_epoch: None, ops: vec![out] })]);
+}
+
+/// Node 1 was cut off: all others seem silent. What it promised about them alone would decide nothing, and would have
+/// them all taken out once it is back.
+#[test]
+fn a_steward_that_hears_no_majority_asks_for_no_promises() {
+    let mut agent = agent();
+    agent.applied(view(&[&[join(1, 1, 101), join(2, 1, 102), join(3, 1, 103)]]), ms(0));
+    link(&mut agent, 2, ms(0));
+    link(&mut agent, 3, ms(0));
+    agent.consensus(leading(set(&[1, 2, 3]), set(&[])), ms(0));
+    assert_eq!(acts(&mut agent).len(), 3);
+    for tick in 1..=20 {
+        agent.tick(ms(tick * 100));
+    }
+    let asked_early = acts(&mut agent).len();
+    agent.tick(ms(2100));
+    assert_eq!((asked_early, acts(&mut agent)), (0, vec![]));
+    agent.heard(StoreId(102), ms(2150));
+    agent.tick(ms(2150));
+    let wanted = vec![Wish { given_up: given_up(3, 1), forced: false }];
+    let asked = |voter| Act::AskPromises { voter: StoreId(voter), wanted: wanted.clone() };
+    assert_eq!(acts(&mut agent), [asked(101), asked(102), asked(103)]);
+}
+
+/// It was stopped for three seconds, and what node 2 said meanwhile is read first.
+#[test]
+fn a_steward_that_stood_still_listens_before_it_gives_anybody_up() {
+    let mut agent = agent();
+    agent.applied(view(&[&[join(1, 1, 101), join(2, 1, 102), join(3, 1, 103)]]), ms(0));
+    link(&mut agent, 2, ms(0));
+    link(&mut agent, 3, ms(0));
+    agent.consensus(leading(set(&[1, 2, 3]), set(&[])), ms(0));
+    agent.heard(StoreId(102), ms(3000));
+    agent.tick(ms(3000));
+    let wishes = |agent: &mut Agent| {
+        let asked = acts(agent).into_iter().filter_map(|act| match act {
+            Act::AskPromises { wanted, .. } => Some(wanted.len()),
+            Act::Propose(_) | Act::AddLearner(_) | Act::RemoveLearners(_) | Act::ChangeVoters(_) => None,
+        });
+        asked.sum::<usize>()
+    };
+    assert_eq!(wishes(&mut agent), 0);
+    for after in (100..400).step_by(100) {
+        agent.heard(StoreId(102), ms(3000 + after));
+        agent.tick(ms(3000 + after));
+    }
+    assert_eq!(wishes(&mut agent), 0, "silent for less than a peer may be");
+    agent.heard(StoreId(102), ms(3400));
+    agent.tick(ms(3400));
+    assert_eq!(wishes(&mut agent), 3);
 }
