@@ -2,6 +2,7 @@
 
 use super::clients::HOST;
 use super::nodes::Nodes;
+use crate::plan::labels;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,45 +42,23 @@ pub enum ClusterFault {
     DiskFails { node: usize, for_ms: u64 },
 }
 
-impl ClusterFault {
-    /// Its name in reports.
-    #[must_use]
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::CutOff { .. } => "cut off",
-            Self::Partition { .. } => "node partition",
-            Self::OneWay { .. } => "node partition one way",
-            Self::Hold { .. } => "node hold",
-            Self::Kill { .. } => "kill",
-            Self::PowerLoss { .. } => "node power loss",
-            Self::Stop { .. } => "stop",
-            Self::Wipe { .. } => "wipe",
-            Self::RestartAll { .. } => "restart all",
-            Self::Pause { .. } => "pause",
-            Self::Split { .. } => "split",
-            Self::SlowLink { .. } => "slow link",
-            Self::Unreachable { .. } => "unreachable",
-            Self::DiskFails { .. } => "disk fails",
-        }
+labels! {
+    ClusterFault {
+        CutOff => "cut off",
+        Partition => "node partition",
+        OneWay => "node partition one way",
+        Hold => "node hold",
+        Kill => "kill",
+        PowerLoss => "node power loss",
+        Stop => "stop",
+        Wipe => "wipe",
+        RestartAll => "restart all",
+        Pause => "pause",
+        Split => "split",
+        SlowLink => "slow link",
+        Unreachable => "unreachable",
+        DiskFails => "disk fails",
     }
-
-    /// Labels of all kinds: a sweep must see each of them hit.
-    pub const LABELS: &[&str] = &[
-        "cut off",
-        "node partition",
-        "node partition one way",
-        "node hold",
-        "kill",
-        "node power loss",
-        "stop",
-        "wipe",
-        "restart all",
-        "pause",
-        "split",
-        "slow link",
-        "unreachable",
-        "disk fails",
-    ];
 }
 
 /// When a stranger has begun a cluster of its own, and looks for this one.
