@@ -111,8 +111,9 @@ fn jobs(wanted: Option<usize>) -> usize {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run { seed, plan, trace, print_plan, planted, json } => load(seed, plan)
-            .and_then(|plan| run(&plan, Options { planted, keep_trace: trace }, print_plan, json)),
+        Command::Run { seed, plan, trace, print_plan, planted, json } => load(seed, plan).and_then(|plan| {
+            run(&plan, Options { planted, keep_trace: trace, ..Options::default() }, print_plan, json)
+        }),
         Command::Sweep { seeds, jobs: wanted, planted, json } => {
             sweep::sweep(seeds, jobs(wanted), planted, json)
         }

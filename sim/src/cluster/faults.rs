@@ -93,6 +93,8 @@ pub(super) struct Schedule {
     pub(super) disturbed_ms: u64,
     /// Since when clients reach each node, if they do.
     reachable_ms: Vec<Option<u64>>,
+    /// What has begun and nobody took note of yet, and whether it found somebody.
+    begun: Vec<(ClusterFault, bool)>,
 }
 
 impl Schedule {
@@ -107,6 +109,7 @@ impl Schedule {
             apart: BTreeMap::new(),
             disturbed_ms: 0,
             reachable_ms: vec![Some(0); nodes.all.len()],
+            begun: Vec::new(),
         }
     }
 
@@ -131,10 +134,17 @@ impl Schedule {
             self.next += 1;
             self.disturbed_ms = now_ms;
             nodes.tell(now_ms, format!("fault: {fault:?}"));
-            if self.begin(sim, nodes, fault, now_ms) {
+            let hit = self.begin(sim, nodes, fault, now_ms);
+            if hit {
                 nodes.hit(fault.label());
             }
+            self.begun.push((fault, hit));
         }
+    }
+
+    /// What has begun since the last call.
+    pub(super) fn take_begun(&mut self) -> Vec<(ClusterFault, bool)> {
+        std::mem::take(&mut self.begun)
     }
 
     /// Ends everything that goes on.

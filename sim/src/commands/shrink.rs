@@ -9,7 +9,7 @@ use multibeam_model::core::planted::Bug;
 
 /// The command. Prints the smallest plan found that fails by the same oracle.
 pub(super) fn shrink(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
-    let options = Options { planted: bug, keep_trace: false };
+    let options = Options { planted: bug, ..Options::default() };
     let mut plan = Plan::of(seed);
     let Some(oracle) = oracle_of(&plan, options) else {
         return Err(format!("seed {seed} does not fail"));

@@ -61,7 +61,7 @@ pub(super) fn sweep(seeds: Range<u64>, jobs: usize, bug: Option<Bug>, json: bool
     let mut summary = Summary::default();
     let mut failed = Vec::new();
     let before = cpu_seconds();
-    sweep_with(seeds, jobs, Options { planted: bug, keep_trace: false }, |outcome| {
+    sweep_with(seeds, jobs, Options { planted: bug, ..Options::default() }, |outcome| {
         summary.add(&outcome);
         bar.inc(1);
         if !outcome.failures.is_empty() {
