@@ -1,5 +1,6 @@
 //! The commands of `multibeam-sim`.
 
+mod draw;
 mod meta;
 mod planted;
 mod shrink;
@@ -13,7 +14,7 @@ use crate::run::{Options, run_plan};
 use clap::{Parser, Subcommand};
 use multibeam_model::core::planted::Bug;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 /// Runs a whole Multibeam node and its clients in a deterministic simulation.
@@ -46,6 +47,9 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Draw the run of a cluster into this file, as a time-line for a browser
+        #[arg(long, value_name = "FILE", conflicts_with = "print_plan")]
+        svg: Option<PathBuf>,
     },
     /// Run many seeds
     Sweep {
@@ -88,6 +92,9 @@ enum Command {
         /// Switch a bug on
         #[arg(long, value_parser = bug)]
         planted: Option<Bug>,
+        /// Draw the run of the plan that is left into this file, as a time-line for a browser
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
     },
 }
 
@@ -111,14 +118,17 @@ fn jobs(wanted: Option<usize>) -> usize {
 #[must_use]
 pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run { seed, plan, trace, print_plan, planted, json } => load(seed, plan)
-            .and_then(|plan| run(&plan, Options { planted, keep_trace: trace }, print_plan, json)),
+        Command::Run { plan, seed, print_plan: true, .. } => load(seed, plan).and_then(|plan| print(&plan)),
+        Command::Run { seed, plan, trace, planted, json, svg, .. } => {
+            let options = Options { planted, keep_trace: trace, keep_timeline: svg.is_some() };
+            load(seed, plan).and_then(|plan| run(&plan, options, json, svg.as_deref()))
+        }
         Command::Sweep { seeds, jobs: wanted, planted, json } => {
             sweep::sweep(seeds, jobs(wanted), planted, json)
         }
         Command::Meta { seeds } => meta::meta(seeds),
         Command::Planted { seeds, only, jobs: wanted } => Ok(planted::planted(&seeds, only, jobs(wanted))),
-        Command::Shrink { seed, planted } => shrink::shrink(seed, planted),
+        Command::Shrink { seed, planted, svg } => shrink::shrink(seed, planted, svg.as_deref()),
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
@@ -148,11 +158,13 @@ fn to_json<T: serde::Serialize>(value: &T) -> Result<String, String> {
     serde_json::to_string_pretty(value).map_err(|error| error.to_string())
 }
 
-fn run(plan: &Plan, options: Options, print_plan: bool, json: bool) -> Result<bool, String> {
-    if print_plan {
-        println!("{}", to_json(plan)?);
-        return Ok(true);
-    }
+fn print(plan: &Plan) -> Result<bool, String> {
+    println!("{}", to_json(plan)?);
+    Ok(true)
+}
+
+fn run(plan: &Plan, options: Options, json: bool, svg: Option<&Path>) -> Result<bool, String> {
+    draw::check(plan, svg)?;
     let outcome = run_plan(plan, options);
     for line in if outcome.trace.is_empty() && !json { &outcome.story } else { &outcome.trace } {
         println!("{line}");
@@ -162,5 +174,6 @@ fn run(plan: &Plan, options: Options, print_plan: bool, json: bool) -> Result<bo
     } else {
         println!("{}", outcome.line());
     }
+    draw::write(&outcome, svg)?;
     Ok(outcome.failures.is_empty())
 }

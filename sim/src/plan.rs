@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 pub use classes::{ClassPlan, OverflowPlan, class_of, matches};
 pub use faults::FaultEvent;
+pub(crate) use faults::labels;
 pub use node::NodeKnobs;
-pub(crate) use node::{ADMIN_PORT, CLIENT_PORT};
+pub(crate) use node::{ADMIN_PORT, CLIENT_PORT, at_port};
 
 /// What happens in one run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! What a run amounts to, and what many do.
 
 use crate::cluster::faults::ClusterFault;
+use crate::cluster::timeline::Timeline;
 use crate::history::Failure;
 use crate::plan::FaultEvent;
 use crate::world::World;
@@ -33,6 +34,9 @@ pub struct Outcome {
     /// What happened, told shortly; of clusters only.
     #[serde(skip)]
     pub story: Vec<String>,
+    /// What can be drawn of it, if it was kept; of clusters only.
+    #[serde(skip)]
+    pub timeline: Option<Timeline>,
     /// The trace, if it was kept.
     #[serde(skip)]
     pub trace: Vec<String>,
@@ -86,6 +90,7 @@ impl Outcome {
             counts,
             failures: world.failures.borrow().clone(),
             story: Vec::new(),
+            timeline: None,
             trace: trace.take_lines(),
         }
     }

@@ -42,6 +42,8 @@ pub struct Options {
     pub planted: Option<Bug>,
     /// Lines of the trace are wanted.
     pub keep_trace: bool,
+    /// What a run of a cluster can be drawn from is wanted.
+    pub keep_timeline: bool,
 }
 
 thread_local! {

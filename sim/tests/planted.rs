@@ -20,7 +20,7 @@ fn each_planted_bug_is_caught() {
         sweep_with(
             seeds_for(bug, &(0..SEEDS)),
             jobs,
-            Options { planted: Some(bug), keep_trace: false },
+            Options { planted: Some(bug), ..Options::default() },
             |outcome| {
                 caught |= !outcome.failures.is_empty();
                 !caught

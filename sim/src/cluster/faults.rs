@@ -2,6 +2,7 @@
 
 use super::clients::HOST;
 use super::nodes::Nodes;
+use crate::plan::labels;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -41,45 +42,23 @@ pub enum ClusterFault {
     DiskFails { node: usize, for_ms: u64 },
 }
 
-impl ClusterFault {
-    /// Its name in reports.
-    #[must_use]
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::CutOff { .. } => "cut off",
-            Self::Partition { .. } => "node partition",
-            Self::OneWay { .. } => "node partition one way",
-            Self::Hold { .. } => "node hold",
-            Self::Kill { .. } => "kill",
-            Self::PowerLoss { .. } => "node power loss",
-            Self::Stop { .. } => "stop",
-            Self::Wipe { .. } => "wipe",
-            Self::RestartAll { .. } => "restart all",
-            Self::Pause { .. } => "pause",
-            Self::Split { .. } => "split",
-            Self::SlowLink { .. } => "slow link",
-            Self::Unreachable { .. } => "unreachable",
-            Self::DiskFails { .. } => "disk fails",
-        }
+labels! {
+    ClusterFault {
+        CutOff => "cut off",
+        Partition => "node partition",
+        OneWay => "node partition one way",
+        Hold => "node hold",
+        Kill => "kill",
+        PowerLoss => "node power loss",
+        Stop => "stop",
+        Wipe => "wipe",
+        RestartAll => "restart all",
+        Pause => "pause",
+        Split => "split",
+        SlowLink => "slow link",
+        Unreachable => "unreachable",
+        DiskFails => "disk fails",
     }
-
-    /// Labels of all kinds: a sweep must see each of them hit.
-    pub const LABELS: &[&str] = &[
-        "cut off",
-        "node partition",
-        "node partition one way",
-        "node hold",
-        "kill",
-        "node power loss",
-        "stop",
-        "wipe",
-        "restart all",
-        "pause",
-        "split",
-        "slow link",
-        "unreachable",
-        "disk fails",
-    ];
 }
 
 /// When a stranger has begun a cluster of its own, and looks for this one.
@@ -114,6 +93,8 @@ pub(super) struct Schedule {
     pub(super) disturbed_ms: u64,
     /// Since when clients reach each node, if they do.
     reachable_ms: Vec<Option<u64>>,
+    /// What has begun and nobody took note of yet, and whether it found somebody.
+    begun: Vec<(ClusterFault, bool)>,
 }
 
 impl Schedule {
@@ -128,6 +109,7 @@ impl Schedule {
             apart: BTreeMap::new(),
             disturbed_ms: 0,
             reachable_ms: vec![Some(0); nodes.all.len()],
+            begun: Vec::new(),
         }
     }
 
@@ -152,10 +134,17 @@ impl Schedule {
             self.next += 1;
             self.disturbed_ms = now_ms;
             nodes.tell(now_ms, format!("fault: {fault:?}"));
-            if self.begin(sim, nodes, fault, now_ms) {
+            let hit = self.begin(sim, nodes, fault, now_ms);
+            if hit {
                 nodes.hit(fault.label());
             }
+            self.begun.push((fault, hit));
         }
+    }
+
+    /// What has begun since the last call.
+    pub(super) fn take_begun(&mut self) -> Vec<(ClusterFault, bool)> {
+        std::mem::take(&mut self.begun)
     }
 
     /// Ends everything that goes on.

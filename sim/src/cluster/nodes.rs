@@ -4,7 +4,7 @@ use super::clients::ClusterClient;
 use super::plan::ClusterPlan;
 use crate::history::Failure;
 use crate::lines::Lines;
-use crate::plan::{Network, Plan};
+use crate::plan::{CLIENT_PORT, Network, Plan, at_port};
 use crate::platform::{SimDisk, SimPlatform};
 use crate::world::{Phase, World};
 use multibeam::cluster::Cluster;
@@ -12,7 +12,6 @@ use multibeam::config::NodeConfig;
 use multibeam_consensus::Settings;
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -116,14 +115,13 @@ impl Nodes {
     }
 
     fn config(&self, node: usize) -> NodeConfig {
-        let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
         let plan = &self.plan;
         let mut config = self.all[node].world.plan.node.config();
         config.shard.goaway_spread = Duration::from_millis(plan.goaway_spread_ms);
         let cluster = &mut config.cluster;
-        cluster.listen = Some(any(LINK_PORT));
+        cluster.listen = Some(at_port(LINK_PORT));
         cluster.advertise = Some(self.link_address(node));
-        cluster.advertise_clients = Some(format!("{}:7400", self.name(node)));
+        cluster.advertise_clients = Some(format!("{}:{CLIENT_PORT}", self.name(node)));
         let voters = |count: usize| (0..count).map(|voter| self.link_address(voter)).collect();
         if self.is_stranger(node) {
             cluster.initial_voters = vec![self.link_address(node)];

@@ -8,6 +8,7 @@ use super::oracles::Oracles;
 use super::plan::{ClusterPlan, QUIET_MS};
 use super::promises::Promises;
 use super::story;
+use super::timeline::Recorder;
 use crate::plan::Plan;
 use crate::report::Outcome;
 use crate::run::Options;
@@ -34,9 +35,11 @@ pub fn run(
     let nodes = Nodes::new(plan, cluster, options.keep_trace);
     let mut oracles = Oracles::new(&nodes);
     let mut sim = build(plan, &nodes);
+    let mut recorder = options.keep_timeline.then(|| Recorder::new(&nodes));
     let mut now_ms = 0;
-    let stepping =
-        catch_unwind(AssertUnwindSafe(|| step_all(plan, &mut sim, &nodes, &mut oracles, &mut now_ms)));
+    let stepping = catch_unwind(AssertUnwindSafe(|| {
+        step_all(plan, &mut sim, &nodes, &mut oracles, recorder.as_mut(), &mut now_ms);
+    }));
     if stepping.is_err() {
         nodes.fail("panic", panic().unwrap_or_else(|| "without a word".to_owned()));
         // Its hosts may panic again while they are dropped, and that would end the process.
@@ -47,7 +50,8 @@ pub fn run(
         }
         drop(sim);
     }
-    outcome(plan, &nodes, oracles, now_ms)
+    let timeline = recorder.map(|recorder| recorder.finish(plan.seed, now_ms, nodes.failures()));
+    Outcome { timeline, ..outcome(plan, &nodes, oracles, now_ms) }
 }
 
 fn build<'a>(plan: &Plan, nodes: &Rc<Nodes>) -> Sim<'a> {
@@ -72,7 +76,14 @@ fn build<'a>(plan: &Plan, nodes: &Rc<Nodes>) -> Sim<'a> {
     sim
 }
 
-fn step_all(plan: &Plan, sim: &mut Sim<'_>, nodes: &Rc<Nodes>, oracles: &mut Oracles, last_ms: &mut u64) {
+fn step_all(
+    plan: &Plan,
+    sim: &mut Sim<'_>,
+    nodes: &Rc<Nodes>,
+    oracles: &mut Oracles,
+    mut recorder: Option<&mut Recorder>,
+    last_ms: &mut u64,
+) {
     let mut schedule = Schedule::new(nodes);
     let mut healed_ms = None;
     let mut promises = Promises::new(nodes);
@@ -102,6 +113,9 @@ fn step_all(plan: &Plan, sim: &mut Sim<'_>, nodes: &Rc<Nodes>, oracles: &mut Ora
         schedule.restart_ended(nodes, now_ms);
         oracles.look(now_ms);
         promises.look(oracles, now_ms);
+        if let Some(recorder) = &mut recorder {
+            recorder.look(nodes, schedule.take_begun(), healed_ms, now_ms);
+        }
         if now_ms % NOTE_EACH_MS < plan.network.tick_ms {
             oracles.note_consensus(&mut consensus, now_ms);
             oracles.count_isolated(&mut isolated);
@@ -151,6 +165,7 @@ fn outcome(plan: &Plan, nodes: &Nodes, oracles: Oracles, simulated_ms: u64) -> O
         counts: std::collections::BTreeMap::new(),
         failures: nodes.failures(),
         story: story::lines(nodes),
+        timeline: None,
         trace,
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn planted(seeds: &Range<u64>, only: Option<Bug>, jobs: usize) -> boo
         sweep_with(
             seeds_for(bug, seeds),
             jobs,
-            Options { planted: Some(bug), keep_trace: false },
+            Options { planted: Some(bug), ..Options::default() },
             |outcome| {
                 ran += 1;
                 if let Some(failure) = outcome.failures.first() {

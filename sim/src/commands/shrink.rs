@@ -1,16 +1,18 @@
 //! From a failing plan to the faults that it needs: halves first, then one by one.
 
-use super::to_json;
+use super::{draw, to_json};
 use crate::cluster::faults::ClusterFault;
 use crate::cluster::plan::ClusterPlan;
 use crate::plan::Plan;
 use crate::run::{Options, run_plan};
 use multibeam_model::core::planted::Bug;
+use std::path::Path;
 
-/// The command. Prints the smallest plan found that fails by the same oracle.
-pub(super) fn shrink(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
-    let options = Options { planted: bug, keep_trace: false };
+/// The command. Prints the smallest plan found that fails by the same oracle, and draws its run.
+pub(super) fn shrink(seed: u64, bug: Option<Bug>, svg: Option<&Path>) -> Result<bool, String> {
+    let options = Options { planted: bug, ..Options::default() };
     let mut plan = Plan::of(seed);
+    draw::check(&plan, svg)?;
     let Some(oracle) = oracle_of(&plan, options) else {
         return Err(format!("seed {seed} does not fail"));
     };
@@ -27,7 +29,7 @@ pub(super) fn shrink(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
             break;
         }
     }
-    let outcome = run_plan(&plan, options);
+    let outcome = run_plan(&plan, Options { keep_timeline: svg.is_some(), ..options });
     for line in
         outcome.story.iter().cloned().chain(outcome.failures.iter().map(|failure| failure.detail.clone()))
     {
@@ -40,6 +42,7 @@ pub(super) fn shrink(seed: u64, bug: Option<Bug>) -> Result<bool, String> {
         plan.kernel.len()
     );
     println!("{}", to_json(&plan)?);
+    draw::write(&outcome, svg)?;
     Ok(true)
 }
 

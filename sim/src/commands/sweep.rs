@@ -1,6 +1,7 @@
 //! Many seeds, several at a time.
 
 use super::to_json;
+use crate::plan::Plan;
 use crate::report::{Outcome, Summary};
 use crate::run::{Options, run_seed};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -61,11 +62,14 @@ pub(super) fn sweep(seeds: Range<u64>, jobs: usize, bug: Option<Bug>, json: bool
     let mut summary = Summary::default();
     let mut failed = Vec::new();
     let before = cpu_seconds();
-    sweep_with(seeds, jobs, Options { planted: bug, keep_trace: false }, |outcome| {
+    sweep_with(seeds, jobs, Options { planted: bug, ..Options::default() }, |outcome| {
         summary.add(&outcome);
         bar.inc(1);
         if !outcome.failures.is_empty() {
-            let line = format!("{}\n  replay: {}", outcome.line(), replay(outcome.seed, bug));
+            let mut line = format!("{}\n  replay: {}", outcome.line(), replay(outcome.seed, bug));
+            if Plan::is_cluster(outcome.seed) {
+                line += &format!("\n  draw:   {} --svg seed-{}.svg", replay(outcome.seed, bug), outcome.seed);
+            }
             if !json {
                 bar.suspend(|| println!("{line}"));
             }

@@ -2,6 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Names of a fault's kinds, and the list of them.
+macro_rules! labels {
+    ($fault:ident { $($kind:ident => $label:literal,)* }) => {
+        impl $fault {
+            /// Its name in reports.
+            #[must_use]
+            pub const fn label(&self) -> &'static str {
+                match self {
+                    $(Self::$kind { .. } => $label,)*
+                }
+            }
+
+            /// Labels of all kinds: a sweep must see each of them hit.
+            pub const LABELS: &[&str] = &[$($label),*];
+        }
+    };
+}
+pub(crate) use labels;
+
 /// Something bad that happens at a time. Hosts are client hosts, by index.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FaultEvent {
@@ -99,45 +118,22 @@ pub enum FaultEvent {
     },
 }
 
-impl FaultEvent {
-    /// Its name in reports.
-    #[must_use]
-    pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Partition { .. } => "partition",
-            Self::PartitionOneWay { .. } => "partition one way",
-            Self::Hold { .. } => "hold",
-            Self::KillNode { .. } => "kill node",
-            Self::PowerLoss { .. } => "power loss",
-            Self::BounceNode => "bounce node",
-            Self::StopNode { .. } => "stop node",
-            Self::KillClients { .. } => "kill clients",
-            Self::ClientsPowerLoss { .. } => "clients power loss",
-            Self::StopReading { .. } => "stop reading",
-            Self::RestartSubscriber { .. } => "restart subscriber",
-            Self::Flood { .. } => "flood",
-            Self::Cut { .. } => "cut connection",
-            Self::SlowReader { .. } => "slow reader",
-            Self::NoDescriptors { .. } => "no descriptors",
-        }
+labels! {
+    FaultEvent {
+        Partition => "partition",
+        PartitionOneWay => "partition one way",
+        Hold => "hold",
+        KillNode => "kill node",
+        PowerLoss => "power loss",
+        BounceNode => "bounce node",
+        StopNode => "stop node",
+        KillClients => "kill clients",
+        Cut => "cut connection",
+        SlowReader => "slow reader",
+        NoDescriptors => "no descriptors",
+        ClientsPowerLoss => "clients power loss",
+        StopReading => "stop reading",
+        RestartSubscriber => "restart subscriber",
+        Flood => "flood",
     }
-
-    /// Labels of all kinds: a sweep must see each of them hit.
-    pub const LABELS: &[&str] = &[
-        "partition",
-        "partition one way",
-        "hold",
-        "kill node",
-        "power loss",
-        "bounce node",
-        "stop node",
-        "kill clients",
-        "cut connection",
-        "slow reader",
-        "no descriptors",
-        "clients power loss",
-        "stop reading",
-        "restart subscriber",
-        "flood",
-    ];
 }

@@ -12,6 +12,11 @@ pub(crate) const CLIENT_PORT: u16 = 7400;
 /// The port of the admin server.
 pub(crate) const ADMIN_PORT: u16 = 7480;
 
+/// A port of all addresses of a simulated node.
+pub(crate) const fn at_port(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)
+}
+
 /// The knobs that a plan turns. Times are in milliseconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[expect(missing_docs, reason = "each stands for the setting of the same name")]
@@ -48,10 +53,9 @@ impl NodeKnobs {
     /// The settings of the simulated node.
     #[must_use]
     pub fn config(&self) -> NodeConfig {
-        let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
         let mut config = NodeConfig::with_data_dir(PathBuf::from("simulated"));
-        config.listen = any(CLIENT_PORT);
-        config.admin = any(ADMIN_PORT);
+        config.listen = at_port(CLIENT_PORT);
+        config.admin = at_port(ADMIN_PORT);
         config.shards = self.shards;
         config.ring_commands = self.ring_commands;
         let shard = &mut config.shard;
