@@ -2,6 +2,7 @@
 
 use super::clients::HOST;
 use super::nodes::Nodes;
+use super::plan::QUIET_MS;
 use crate::plan::labels;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -61,6 +62,31 @@ labels! {
     }
 }
 
+impl ClusterFault {
+    /// To which nodes of `count` it happens, and for how long.
+    fn involves(&self, count: usize) -> (Vec<usize>, u64) {
+        match *self {
+            Self::CutOff { node, for_ms }
+            | Self::Kill { node, for_ms }
+            | Self::PowerLoss { node, for_ms }
+            | Self::Stop { node, for_ms }
+            | Self::Wipe { node, for_ms }
+            | Self::Pause { node, for_ms }
+            | Self::DiskFails { node, for_ms } => (vec![node], for_ms),
+            Self::Partition { a, b, for_ms }
+            | Self::Hold { a, b, for_ms }
+            | Self::SlowLink { a, b, for_ms, .. } => (vec![a, b], for_ms),
+            Self::OneWay { from, to, for_ms } => (vec![from, to], for_ms),
+            Self::RestartAll { for_ms, .. } | Self::Split { for_ms, .. } => ((0..count).collect(), for_ms),
+            Self::Unreachable { for_ms, .. } => (Vec::new(), for_ms),
+        }
+    }
+}
+
+/// Behind the end of what happened to it a node may still be taken out for that: the slowest settings have to find
+/// out, elect and decide.
+const AFTERMATH_MS: u64 = 5_000;
+
 /// When a stranger has begun a cluster of its own, and looks for this one.
 const STRANGER_MS: u64 = 1_000;
 
@@ -91,6 +117,8 @@ pub(super) struct Schedule {
     apart: BTreeMap<(usize, usize), usize>,
     /// When something last began or ended.
     pub(super) disturbed_ms: u64,
+    /// Until when each node may be taken out for what happens, or happened, to it.
+    involved_ms: Vec<u64>,
     /// Since when clients reach each node, if they do.
     reachable_ms: Vec<Option<u64>>,
     /// What has begun and nobody took note of yet, and whether it found somebody.
@@ -108,6 +136,7 @@ impl Schedule {
             latency_ms_max: nodes.network.latency_ms_max,
             apart: BTreeMap::new(),
             disturbed_ms: 0,
+            involved_ms: vec![QUIET_MS; nodes.all.len()],
             reachable_ms: vec![Some(0); nodes.all.len()],
             begun: Vec::new(),
         }
@@ -134,6 +163,8 @@ impl Schedule {
             self.next += 1;
             self.disturbed_ms = now_ms;
             nodes.tell(now_ms, format!("fault: {fault:?}"));
+            let (involved, for_ms) = fault.involves(nodes.all.len());
+            involved.into_iter().for_each(|node| self.involve(node, now_ms + for_ms));
             let hit = self.begin(sim, nodes, fault, now_ms);
             if hit {
                 nodes.hit(fault.label());
@@ -145,6 +176,15 @@ impl Schedule {
     /// What has begun since the last call.
     pub(super) fn take_begun(&mut self) -> Vec<(ClusterFault, bool)> {
         std::mem::take(&mut self.begun)
+    }
+
+    fn involve(&mut self, node: usize, until_ms: u64) {
+        self.involved_ms[node] = self.involved_ms[node].max(until_ms + AFTERMATH_MS);
+    }
+
+    /// Whether something happens to that node, or did lately.
+    pub(super) fn is_involved(&self, node: usize, now_ms: u64) -> bool {
+        now_ms <= self.involved_ms[node]
     }
 
     /// Ends everything that goes on.
@@ -164,6 +204,7 @@ impl Schedule {
                 self.disturbed_ms = now_ms;
                 nodes.set_up(node, false);
                 let away = nodes.take_away_ms(node);
+                self.involve(node, now_ms + away);
                 self.later(now_ms + away, Undo::Start(node));
             }
         }

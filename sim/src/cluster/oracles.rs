@@ -1,7 +1,9 @@
 //! What must hold of several nodes at each moment: one leader (P5), one view (P6), nobody silent for long in the
 //! view and nobody cut off without knowing (P8), and that it comes back (P10).
 
+use super::faults::Schedule;
 use super::nodes::Nodes;
+use crate::platform::SimPlatform;
 use multibeam::cluster::Cluster;
 use multibeam_model::core::view::{Record, View};
 use multibeam_model::core::{NodeId, PartitionId};
@@ -37,6 +39,8 @@ struct Seen {
 pub struct Oracles {
     nodes: Rc<Nodes>,
     seen: Vec<Seen>,
+    /// The newest view that any node has had.
+    newest: Option<Arc<View>>,
     /// The one view of each epoch, and who had it first.
     views: BTreeMap<(bool, u64), (u64, usize)>,
     /// The last leaders that were told of, by record: for the story.
@@ -70,6 +74,7 @@ impl Oracles {
         Self {
             nodes: Rc::clone(nodes),
             seen: vec![Seen::default(); nodes.all.len()],
+            newest: None,
             views: BTreeMap::new(),
             steady_since_ms: None,
             missing: String::new(),
@@ -87,18 +92,18 @@ impl Oracles {
     }
 
     /// Looks at all nodes.
-    pub(super) fn look(&mut self, now_ms: u64) {
+    pub(super) fn look(&mut self, schedule: &Schedule, now_ms: u64) {
         for node in 0..self.nodes.all.len() {
             let cluster = self.nodes.all[node].cluster.borrow().clone();
             match cluster {
-                Some(cluster) => self.look_at(node, &cluster, now_ms),
+                Some(cluster) => self.look_at(node, &cluster, schedule, now_ms),
                 None => self.seen[node] = Seen::default(),
             }
         }
         self.one_leader(now_ms);
     }
 
-    fn look_at(&mut self, node: usize, cluster: &Cluster<crate::platform::SimPlatform>, now_ms: u64) {
+    fn look_at(&mut self, node: usize, cluster: &Cluster<SimPlatform>, schedule: &Schedule, now_ms: u64) {
         let now = self.nodes.all[node].world.plan.host.clock(now_ms * 1000);
         let leased = cluster.lease_until() > now;
         let view = cluster.view();
@@ -117,6 +122,12 @@ impl Oracles {
             return;
         }
         self.one_view(node, before.as_deref(), &view, now_ms);
+        let is_news = self.newest.as_ref().is_none_or(|newest| newest.epoch() < view.epoch());
+        if is_news && !self.nodes.is_stranger(node) {
+            if let Some(newest) = self.newest.replace(Arc::clone(&view)) {
+                self.none_taken_out_unharmed(&newest, &view, schedule, now_ms);
+            }
+        }
         let own = cluster.own();
         let member = view.members().get(&own.node);
         let current = member.is_some_and(|member| member.incarnation == own.incarnation);
@@ -160,6 +171,28 @@ impl Oracles {
         }
         if let Some((id, _)) = view.records().iter().find(|(_, record)| record.in_sync.is_empty()) {
             self.nodes.fail("R3", format!("nobody is in sync of {id:?} at epoch {epoch}"));
+        }
+    }
+
+    /// P8, the other way round: nobody is given up who was well.
+    fn none_taken_out_unharmed(&self, before: &View, view: &View, schedule: &Schedule, now_ms: u64) {
+        for (id, member) in before.members() {
+            let stays = view
+                .members()
+                .get(id)
+                .is_some_and(|now| now.incarnation != member.incarnation || now.joined == member.joined);
+            let node = (0..self.nodes.plan.nodes)
+                .find(|node| member.address == self.nodes.link_address(*node).as_str());
+            if let Some(node) = node
+                && !stays
+                && !schedule.is_involved(node, now_ms)
+            {
+                let name = self.nodes.name(node);
+                self.nodes.fail(
+                    "P8",
+                    format!("{name} was taken out at {now_ms} ms, and nothing had happened to it"),
+                );
+            }
         }
     }
 

@@ -111,7 +111,7 @@ fn step_all(
             schedule.due(sim, nodes, now_ms);
         }
         schedule.restart_ended(nodes, now_ms);
-        oracles.look(now_ms);
+        oracles.look(&schedule, now_ms);
         promises.look(oracles, now_ms);
         if let Some(recorder) = &mut recorder {
             recorder.look(nodes, schedule.take_begun(), healed_ms, now_ms);
