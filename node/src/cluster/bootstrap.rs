@@ -66,9 +66,7 @@ async fn begin<P: Platform>(cluster: &Cluster<P>, voters: &[StoreId]) -> Result<
     let id = ClusterId(u128::from_be_bytes(bytes) | 1);
     identity::belong(&cluster.inner.store, id, Some(voters))
         .map_err(|error| BootstrapError::Failed(error.to_string()))?;
-    cluster.inner.agent.borrow_mut().adopted(id);
-    // They were opened by a node of no cluster.
-    cluster.inner.links.borrow().close_where(|_, _, _| true);
+    cluster.adopted(id);
     initialize(cluster, voters).await
 }
 
@@ -80,6 +78,12 @@ async fn initialize<P: Platform>(cluster: &Cluster<P>, voters: &[StoreId]) -> Re
 }
 
 impl<P: Platform> Cluster<P> {
+    /// The node is of that cluster, durably. Its links were opened by a node of none, and its peers are to know.
+    pub(super) fn adopted(&self, id: ClusterId) {
+        self.inner.agent.borrow_mut().adopted(id);
+        self.inner.links.borrow().close_where(|_, _, _| true);
+    }
+
     /// Begins the cluster of the configured first voters; the id it has. Done already, it changes nothing.
     ///
     /// # Errors

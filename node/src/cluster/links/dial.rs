@@ -91,7 +91,7 @@ impl<P: Platform> Dial<P> {
         while self.dialled.wanted.get() {
             let trouble = match self.once().await {
                 Ok(ended) => {
-                    pause = PAUSE_MIN;
+                    pause = if ended.is_lasting() { PAUSE_REFUSED } else { PAUSE_MIN };
                     ended.to_string()
                 }
                 Err(error) if error.is_itself() => {

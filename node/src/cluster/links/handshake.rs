@@ -94,6 +94,10 @@ pub(super) async fn accept<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
     }
     let identity = cluster.inner.agent.borrow().identity();
     send(stream, &LinkPayload::Welcome(identity)).await?;
+    if cluster.own().cluster != identity.cluster {
+        // It has joined one meanwhile: the dialler is to know.
+        return Err(HandshakeError::Ended);
+    }
     Ok(Established { peer: said.identity, purpose, dialled: false, address, clients, weight, input })
 }
 
@@ -114,7 +118,7 @@ fn greet<P: Platform>(cluster: &Cluster<P>, peer: &Identity, invited: bool) -> R
 fn adopt<P: Platform>(cluster: &Cluster<P>, adopted: ClusterId) -> Result<(), HandshakeError> {
     identity::belong(&cluster.inner.store, adopted, None)
         .map_err(|error| HandshakeError::Store(error.to_string()))?;
-    cluster.inner.agent.borrow_mut().adopted(adopted);
+    cluster.adopted(adopted);
     Ok(())
 }
 
@@ -138,7 +142,7 @@ fn code_of(error: &HandshakeError) -> CloseCode {
 }
 
 /// As much as fits a BYE.
-fn cut(detail: &str) -> &str {
+pub(super) fn cut(detail: &str) -> &str {
     let mut end = detail.len().min(multibeam_wire::limits::DETAIL_BYTES_MAX);
     while !detail.is_char_boundary(end) {
         end -= 1;
