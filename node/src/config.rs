@@ -9,7 +9,7 @@ mod file;
 mod limits;
 
 pub use classes::{ClassSetting, class_settings, overflow_word, route_word};
-pub use cluster::{ClusterSetting, ClusterSettings, PARTITIONS_MAX, SEEDS_MAX, cluster_settings};
+pub use cluster::{ClusterSetting, ClusterSettings, PARTITIONS_MAX, SEEDS_MAX, can_vote, cluster_settings};
 pub use limits::{Limit, LimitsFile};
 
 use crate::event_loop::LoopLimits;

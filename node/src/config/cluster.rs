@@ -19,6 +19,12 @@ pub const PARTITIONS_MAX: usize = 16_384;
 /// Addresses in `initial_voters` and `join`.
 pub const SEEDS_MAX: usize = 32;
 
+/// Whether so many can vote: of an even number one more may fail no more of them.
+#[must_use]
+pub const fn can_vote(voters: usize) -> bool {
+    voters <= VOTERS_MAX && voters % 2 == 1
+}
+
 /// The section `[cluster.tls]`: see [`LinkTlsFiles`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,7 +126,14 @@ impl ClusterSettings {
                 )
             };
         };
-        if self.initial_voters.len() + self.join.len() > SEEDS_MAX {
+        let voters = self.initial_voters.len();
+        if voters > 0 && !can_vote(voters) {
+            return wrong(format!(
+                "initial_voters in [cluster] has {voters} addresses: name an odd number, {VOTERS_MAX} at most; other \
+                 nodes join later"
+            ));
+        }
+        if voters + self.join.len() > SEEDS_MAX {
             return wrong(format!(
                 "initial_voters and join have more than {SEEDS_MAX} addresses: choose fewer"
             ));
@@ -236,8 +249,8 @@ cluster_settings! {
         advertise_clients: String, "where it listens for clients", "HOST:PORT";
         /// What the node is called, whatever disk it has. Another name needs an empty data directory.
         name: String, "`advertise`, when the data directory is new", "a text";
-        /// Links of the nodes that vote first, this one's among them if it is one; the same on all of them. With
-        /// `join` at most 32.
+        /// Links of the nodes that vote first, this one's among them if it is one; the same on all of them. An
+        /// odd number, 7 at most; with `join` at most 32.
         initial_voters: Vec<String>, "none", "a list of HOST:PORT";
         /// Links of nodes that know the cluster, for a node that joins later.
         join: Vec<String>, "none", "a list of HOST:PORT";
@@ -313,6 +326,26 @@ fn host_and_port(path: &Path, address: &str) -> Result<(), ConfigError> {
 mod tests {
     use super::super::file::tests::parse;
     use super::*;
+
+    #[test]
+    fn an_odd_number_of_at_most_seven_votes_first() {
+        for (voters, good) in
+            [(0, true), (1, true), (2, false), (3, true), (6, false), (7, true), (8, false), (9, false)]
+        {
+            let addresses: Vec<String> = (0..voters).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+            let addresses = addresses.join(", ");
+            let file = format!("[cluster]\nlisten = \"127.0.0.1:1\"\ninitial_voters = [{addresses}]\n");
+            let checked = parse(&file).unwrap().check();
+            assert_eq!(checked.is_ok(), good, "{voters}: {checked:?}");
+            if let Err(error) = checked {
+                let error = error.to_string();
+                assert!(
+                    error.contains(&format!("initial_voters in [cluster] has {voters} addresses")),
+                    "{error}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn each_number_reaches_its_place_and_has_a_range() {
