@@ -14,8 +14,8 @@ use command_line::node_process::NodeProcess;
 use command_line::{PROGRAM, wait_until};
 use multibeam_proto::view::{Batch, Op, View};
 use multibeam_wire::link::{
-    ClusterId, Epoch, Identity, Incarnation, LinkDecoder, LinkDirection, LinkHello, LinkPayload, LinkPurpose,
-    NodeId, Part, State, StoreId,
+    ClusterId, Epoch, Identity, Incarnation, LinkDecoder, LinkDirection, LinkHeartbeat, LinkHello,
+    LinkPayload, LinkPurpose, NodeId, Part, State, StoreId,
 };
 use multibeam_wire::{CloseCode, Features, Seq, Step};
 use std::io::{Read, Write};
@@ -239,4 +239,95 @@ fn a_view_is_taken_from_a_node_of_the_cluster_that_was_dialled_and_by_nobody_who
         member.next(|payload| matches!(payload, LinkPayload::Heartbeat(_)).then_some(())).unwrap();
     }
     assert!(epoch(&leader) < 1000);
+}
+
+#[test]
+fn a_node_with_two_addresses_has_one_link_that_stands() {
+    let links = free_addresses(3);
+    let named: Vec<String> = links.iter().map(|at| format!("\"localhost:{}\"", at.port())).collect();
+    let start = |own: &SocketAddr| {
+        let config = format!(
+            "shards = 1\n[cluster]\nlisten = \"{own}\"\ninitial_voters = [{}]\n\
+             join = [\"127.0.0.1:{}\", \"localhost:{}\"]\n",
+            named.join(", "),
+            links[0].port(),
+            links[0].port(),
+        );
+        NodeProcess::start(Command::new(PROGRAM), &config)
+    };
+    let nodes: Vec<NodeProcess> = links.iter().map(start).collect();
+    wait_until("there are links to all", || cluster(&nodes[1], &["bootstrap"]).code == Some(0));
+    cluster_nodes::agree(&nodes.iter().collect::<Vec<_>>(), 3);
+    let dials = || nodes.iter().map(|node| node.metric("multibeam_cluster_dials_total", "")).sum::<u64>();
+    wait_until("nobody dials any more", || {
+        let before = dials();
+        std::thread::sleep(Duration::from_millis(500));
+        dials() == before
+    });
+    for node in &nodes {
+        let status = status(node);
+        let stands = |link: &serde_json::Value| link["dialled"] == true && link["accepted"] == true;
+        assert_eq!(status["links"].as_array().unwrap().iter().filter(|link| stands(link)).count(), 2);
+        assert_eq!(status["troubles"], serde_json::json!([]));
+    }
+}
+
+#[test]
+fn two_names_of_one_node_are_not_two_voters() {
+    let links = free_addresses(2);
+    let ports: Vec<u16> = links.iter().map(SocketAddr::port).collect();
+    let start = |own: &SocketAddr| {
+        let config = format!(
+            "shards = 1\n[cluster]\nlisten = \"{own}\"\n\
+             initial_voters = [\"127.0.0.1:{}\", \"127.0.0.1:{}\", \"localhost:{}\"]\n",
+            ports[0], ports[1], ports[1],
+        );
+        NodeProcess::start(Command::new(PROGRAM), &config)
+    };
+    let nodes: Vec<NodeProcess> = links.iter().map(start).collect();
+    for node in &nodes {
+        let said = format!("127.0.0.1:{} and localhost:{}", ports[1], ports[1]);
+        wait_until("each names the two", || {
+            let refused = cluster(node, &["bootstrap"]);
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            refused.stderr.contains(&said)
+        });
+        assert_eq!(status(node)["cluster"], "");
+    }
+}
+
+#[test]
+fn a_plain_link_is_dialled_nowhere_but_on_this_machine() {
+    let (node, links, peer) = linked();
+    let far = "192.0.2.1:7401";
+    let mut wire = Wire::new(TcpStream::connect(links).unwrap(), LinkDirection::ToDialler);
+    let hello = LinkHello {
+        identity: identity(ClusterId::default()),
+        purpose: LinkPurpose::Control,
+        address: far,
+        clients: "",
+        weight: 1,
+    };
+    wire.send(&LinkPayload::Hello(hello));
+    wire.next(|payload| matches!(payload, LinkPayload::Welcome(_)).then_some(())).unwrap();
+    wait_until("it is known", || status(&node)["links"][0]["address"] == far);
+    // Longer than a dial may take.
+    let mut other = Wire::accept(&peer, LinkPurpose::Control, ClusterId::default());
+    for number in 0..15 {
+        wire.send(&LinkPayload::Heartbeat(LinkHeartbeat { number, epoch: Epoch(0) }));
+        other.next(|payload| matches!(payload, LinkPayload::Heartbeat(_)).then_some(())).unwrap();
+    }
+    assert_eq!(status(&node)["links"][0]["address"], far);
+    let troubles = status(&node)["troubles"].to_string();
+    assert!(!troubles.contains(far), "{troubles}");
+}
+
+#[test]
+fn sockets_that_say_nothing_keep_no_node_out() {
+    let (node, links, peer) = linked();
+    let silent: Vec<TcpStream> = (0..600).map(|_| TcpStream::connect(links).unwrap()).collect();
+    let mut wire = Wire::dial(links, ClusterId::default(), peer.local_addr().unwrap());
+    wire.send(&LinkPayload::Heartbeat(LinkHeartbeat { number: 1, epoch: Epoch(0) }));
+    wire.next(|payload| matches!(payload, LinkPayload::Lease(_)).then_some(())).unwrap();
+    assert!(status(&node)["links"][0]["accepted"] == true && silent.len() == 600);
 }
