@@ -25,8 +25,9 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 /// Bytes asked of one read.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Questions of a peer that are being answered. The others wait in the stream.
-const ANSWERING_MAX: usize = 32;
+/// Questions of a peer that are being answered, or whose answers wait to be sent. The others wait in the stream.
+/// Only who dialled asks, so there are never two who read nothing of each other.
+pub(super) const ANSWERING_MAX: usize = 32;
 
 /// Bytes of a view that comes in parts.
 const STATE_BYTES_MAX: usize = multibeam_consensus::ASK_BYTES_MAX;
@@ -220,7 +221,7 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
 
     /// Waits until bytes came or went; both in one go, so that neither side can hold up the other.
     async fn moved(&mut self) -> Result<(), Ended> {
-        let reads = self.answering.get() < ANSWERING_MAX;
+        let reads = !self.is_busy();
         std::future::poll_fn(|cx| {
             let mut moved = false;
             if self.written < self.output.len() {
@@ -260,11 +261,15 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
         .await
     }
 
+    fn is_busy(&self) -> bool {
+        self.answering.get() + self.outbox.answers() >= ANSWERING_MAX
+    }
+
     fn take_frames(&mut self) -> Result<(), Ended> {
         let input = std::mem::take(&mut self.input);
         let mut at = 0;
         let result = loop {
-            if self.answering.get() >= ANSWERING_MAX {
+            if self.is_busy() {
                 break Ok(());
             }
             match self.decoder.step(&input[at..]) {
