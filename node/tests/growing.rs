@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[path = "support/cluster_nodes.rs"]
-#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod cluster_nodes;
 #[path = "support/command_line.rs"]
 #[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
@@ -49,7 +48,7 @@ fn a_node_that_was_used_alone_becomes_one_of_three_and_keeps_its_id() {
     let (_, data_dir) = first.stop();
     let mut renamed = Command::new(PROGRAM);
     let file = data_dir.join("node.toml");
-    std::fs::write(&file, named(1).replace("\"node-1\"", "\"node-x\"")).unwrap();
+    std::fs::write(&file, named(0).replace("\"node-0\"", "\"node-x\"")).unwrap();
     renamed.args(["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data-dir"]);
     renamed.arg(&data_dir).arg("--config").arg(&file);
     let refused = renamed.output().unwrap();

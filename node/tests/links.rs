@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[path = "support/cluster_nodes.rs"]
-#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod cluster_nodes;
 #[path = "support/command_line.rs"]
 #[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
@@ -11,7 +10,7 @@ mod command_line;
 
 use cluster_nodes::{cluster, free_addresses, status};
 use command_line::node_process::NodeProcess;
-use command_line::{PROGRAM, wait_until};
+use command_line::{PROGRAM, multibeam, output, scratch, wait_until};
 use multibeam_proto::view::{Batch, Op, View};
 use multibeam_wire::link::{
     ClusterId, Epoch, Identity, Incarnation, LinkDecoder, LinkDirection, LinkHeartbeat, LinkHello,
@@ -21,7 +20,12 @@ use multibeam_wire::{CloseCode, Features, Seq, Step};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+#[expect(clippy::disallowed_methods, reason = "a measurement, outside any node")]
+fn now() -> Instant {
+    Instant::now()
+}
 
 /// A cluster that the peer says it belongs to.
 const CLUSTER: ClusterId = ClusterId(0xc1);
@@ -298,7 +302,7 @@ fn two_names_of_one_node_are_not_two_voters() {
 
 #[test]
 fn a_plain_link_is_dialled_nowhere_but_on_this_machine() {
-    let (node, links, peer) = linked();
+    let (node, links, _peer) = linked();
     let far = "192.0.2.1:7401";
     let mut wire = Wire::new(TcpStream::connect(links).unwrap(), LinkDirection::ToDialler);
     let hello = LinkHello {
@@ -312,10 +316,10 @@ fn a_plain_link_is_dialled_nowhere_but_on_this_machine() {
     wire.next(|payload| matches!(payload, LinkPayload::Welcome(_)).then_some(())).unwrap();
     wait_until("it is known", || status(&node)["links"][0]["address"] == far);
     // Longer than a dial may take.
-    let mut other = Wire::accept(&peer, LinkPurpose::Control, ClusterId::default());
     for number in 0..15 {
         wire.send(&LinkPayload::Heartbeat(LinkHeartbeat { number, epoch: Epoch(0) }));
-        other.next(|payload| matches!(payload, LinkPayload::Heartbeat(_)).then_some(())).unwrap();
+        wire.next(|payload| matches!(payload, LinkPayload::Lease(_)).then_some(())).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(status(&node)["links"][0]["address"], far);
     let troubles = status(&node)["troubles"].to_string();
@@ -330,4 +334,77 @@ fn sockets_that_say_nothing_keep_no_node_out() {
     wire.send(&LinkPayload::Heartbeat(LinkHeartbeat { number: 1, epoch: Epoch(0) }));
     wire.next(|payload| matches!(payload, LinkPayload::Lease(_)).then_some(())).unwrap();
     assert!(status(&node)["links"][0]["accepted"] == true && silent.len() == 600);
+}
+
+/// The lines that `init-ca` prints for the configuration of a node.
+fn tls_of(printed: &str, node: &str) -> String {
+    let (_, section) = printed.split_once(&format!("in the configuration of {node}:\n")).unwrap();
+    section.split("\n\n").next().unwrap().to_owned()
+}
+
+#[test]
+fn nodes_with_certificates_of_one_ca_are_a_cluster_and_one_of_another_ca_is_told_and_told_of() {
+    let dir = scratch("links-tls");
+    let folder = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+    let hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4"];
+    let init_ca = |ca: &str, nodes: std::ops::Range<usize>| {
+        let nodes: Vec<String> = nodes.map(|at| format!("--node=node-{at},{}", hosts[at])).collect();
+        let nodes: Vec<&str> = nodes.iter().map(String::as_str).collect();
+        output(multibeam(&[&["cluster", "init-ca", "--out", &folder(ca)], &*nodes].concat())).good().stdout
+    };
+    let (ours, others) = (init_ca("ours", 0..3), init_ca("others", 3..4));
+    let links: Vec<SocketAddr> =
+        hosts.map(|host| TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()).into();
+    let config = |at: usize| {
+        let tls = tls_of(if at < 3 { &ours } else { &others }, &format!("node-{at}"));
+        format!("{}name = \"node-{at}\"\n{tls}\n", cluster_nodes::config(links[at], &links[..3]))
+    };
+    let mut nodes: Vec<NodeProcess> =
+        (0..3).map(|at| NodeProcess::start(Command::new(PROGRAM), &config(at))).collect();
+    wait_until("there are links to all", || cluster(&nodes[0], &["bootstrap"]).code == Some(0));
+    let all =
+        |nodes: &[NodeProcess], members| cluster_nodes::agree(&nodes.iter().collect::<Vec<_>>(), members);
+    all(&nodes, 3);
+    let handshakes = |node: &NodeProcess, kind| node.metric("multibeam_cluster_tls_handshakes_total", kind);
+    for node in &nodes {
+        wait_until("data goes on from what control has made", || handshakes(node, "resumed") >= 2);
+        assert!(handshakes(node, "full") >= 2);
+    }
+
+    let data_dir = nodes.pop().unwrap().kill();
+    all(&nodes, 2);
+    nodes.push(NodeProcess::start_in(Command::new(PROGRAM), &config(2), data_dir));
+    all(&nodes, 3);
+
+    let stranger = NodeProcess::start(Command::new(PROGRAM), &config(3));
+    let shows = |node: &NodeProcess, trouble: &str| {
+        let trouble = format!("trouble with {trouble}");
+        wait_until(&trouble, || cluster(node, &["status"]).good().stdout.contains(&trouble));
+    };
+    shows(
+        &stranger,
+        &format!(
+            "{}: no link with the node at 127.0.0.1: it has a certificate that is not of this cluster's CA",
+            links[0]
+        ),
+    );
+    let here = "no link with the node that dialled: it says that this node's certificate is not of its CA";
+    shows(&nodes[0], &format!("127.0.0.1: {here}"));
+    assert_eq!(status(&stranger)["cluster"], "");
+    all(&nodes, 3);
+    std::fs::remove_dir_all(dir).unwrap();
+}
+
+#[test]
+fn a_peer_that_leaves_at_once_is_dialled_ever_more_slowly_and_to_wait_is_no_dial() {
+    let (node, _, peer) = linked();
+    let accept = || drop(Wire::accept(&peer, LinkPurpose::Control, ClusterId::default()));
+    accept();
+    let began = now();
+    (0..9).for_each(|_| accept());
+    let took = began.elapsed();
+    // At least half of 100, 200 and 400 ms, and of 500 ms six times.
+    assert!(took > Duration::from_millis(1500), "{took:?}");
+    let count = |name: &str| node.metric(&format!("multibeam_cluster_{name}_total"), "");
+    assert!(count("dials_failed") <= count("dials"));
 }

@@ -9,15 +9,26 @@ mod parts;
 
 use connection::Established;
 use multibeam_consensus::Unreachable;
+use multibeam_proto::Time;
 use multibeam_wire::link::{Identity, Incarnation, LinkPayload, LinkPurpose, StoreId};
 use outbox::Outbox;
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::rc::Rc;
+use std::time::Duration;
 use tokio::sync::{Notify, oneshot};
 
-/// Connections that others dialled: two from each of a hundred members, and as many that are being replaced.
+/// Connections that others dialled and that stand: two from each of a hundred members, and as many that are being
+/// replaced.
 const ACCEPTED_MAX: usize = 4 * multibeam_proto::MEMBERS_MAX;
+
+/// Connections that others dialled and that have not said yet who they are. A member's does within a few round
+/// trips; anybody can open one, so beyond this many the one that has taken longest gives way. Each may take 64 KiB.
+const GREETINGS_MAX: usize = 64;
+
+/// How long people are shown who was turned away last.
+const TURNED_AWAY_SHOWN: Duration = Duration::from_secs(60);
 
 /// Addresses that are dialled at a time.
 const DIALS_MAX: usize = 2 * multibeam_proto::MEMBERS_MAX;
@@ -43,6 +54,13 @@ struct Dialled {
     changed: Notify,
 }
 
+/// Somebody who dialled and could not be talked to.
+struct TurnedAway {
+    from: IpAddr,
+    why: String,
+    at: Time,
+}
+
 /// By peer, purpose and whether this node dialled.
 type Key = (StoreId, bool, bool);
 
@@ -58,6 +76,9 @@ pub(super) struct Links {
     /// Addresses that turned out to be this node's.
     own: BTreeSet<String>,
     accepted: usize,
+    /// Handshakes under way with whoever dialled, the longest first; each ends when it is notified.
+    greetings: VecDeque<Rc<Notify>>,
+    turned_away: Option<TurnedAway>,
     /// Epoch and number of linked peers that the dialled addresses were chosen for.
     known: (u64, usize),
 }
@@ -156,6 +177,29 @@ impl Links {
     /// Whether an address is this node's own.
     pub(super) fn is_own(&self, address: &str) -> bool {
         self.own.contains(address)
+    }
+
+    /// A handshake begins with somebody who dialled. It has to end when it is notified.
+    fn greets(&mut self) -> Rc<Notify> {
+        let over = Rc::new(Notify::new());
+        if self.greetings.len() >= GREETINGS_MAX
+            && let Some(longest) = self.greetings.pop_front()
+        {
+            longest.notify_one();
+        }
+        self.greetings.push_back(Rc::clone(&over));
+        over
+    }
+
+    /// That handshake has ended.
+    fn greeted(&mut self, over: &Rc<Notify>) {
+        self.greetings.retain(|greeting| !Rc::ptr_eq(greeting, over));
+    }
+
+    /// Who was turned away a short while ago, and why, for people.
+    pub(super) fn turned_away(&self, now: Time) -> Option<(String, String)> {
+        let last = self.turned_away.as_ref()?;
+        (now.since(last.at) < TURNED_AWAY_SHOWN).then(|| (last.from.to_string(), last.why.clone()))
     }
 
     /// Addresses and what is wrong with them, for people.

@@ -182,11 +182,13 @@ impl<P: Platform> Dial<P> {
         match cluster.inner.tls.clone() {
             None => self.exchange(stream).await,
             Some(tls) => {
+                // Of the peer's judgement of this node the first read tells.
                 let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
                 let host = host.trim_start_matches('[').trim_end_matches(']');
-                let secured = self.in_time(tls.dial(stream, host)).await?;
-                let secured = secured.map_err(|error| std::io::Error::other(error.to_string()))?;
-                self.exchange(secured).await
+                let secured = self.in_time(tls.dial(stream, host)).await??;
+                cluster.inner.numbers.secured(&secured);
+                let exchanged = self.exchange(secured).await;
+                exchanged.map_err(|error| error.of_tls(&format!("the node at {host}")))
             }
         }
     }
