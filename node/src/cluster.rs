@@ -26,15 +26,18 @@ pub use status::{ClusterStatus, LinkStatus, MemberStatus, RecordsStatus, RemoveE
 
 use crate::config::ClusterSettings;
 use crate::lease::LeaseCell;
-use crate::link_tls::LinkTls;
+use crate::link_tls::{self, LinkTls};
 use crate::platform::Platform;
 use crate::runtime::Control;
 use links::Links;
+use links::outbox::StateToSend;
 use multibeam_consensus::{Ask, Consensus, Setup, Store};
 use multibeam_proto::Time;
-use multibeam_proto::cluster::{Agent, ClusterConfig, Own};
-use multibeam_proto::view::View;
+use multibeam_proto::cluster::{Agent, ClusterConfig, Contact, Own};
+use multibeam_proto::view::{Member, View};
+use multibeam_wire::link::NodeId;
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +70,8 @@ struct Inner<P: Platform> {
     /// For the shards; there are none before they have started.
     control: RefCell<Option<Control>>,
     links: RefCell<Links>,
+    /// The newest view that was sent to somebody.
+    state: RefCell<Option<StateToSend>>,
     /// The last term that it led the consensus in, and the last entry of its log when it came to.
     led: Cell<(u64, Option<u64>)>,
     /// Why the node can't go on.
@@ -86,6 +91,15 @@ struct Numbers {
     proposals: Cell<u64>,
     leases_lost: Cell<u64>,
     times_isolated: Cell<u64>,
+    tls_full: Cell<u64>,
+    tls_resumed: Cell<u64>,
+}
+
+impl Numbers {
+    /// A handshake of TLS has succeeded.
+    fn secured<S>(&self, stream: &tokio_rustls::TlsStream<S>) {
+        count(if link_tls::is_resumed(stream) { &self.tls_resumed } else { &self.tls_full });
+    }
 }
 
 fn count(counter: &Cell<u64>) {
@@ -168,6 +182,7 @@ impl<P: Platform> Cluster<P> {
             leased,
             control: RefCell::new(None),
             links: RefCell::default(),
+            state: RefCell::default(),
             led: Cell::default(),
             failure: RefCell::default(),
             failed: Notify::new(),
@@ -271,15 +286,27 @@ impl<P: Platform> Cluster<P> {
     /// Where else clients could go.
     fn other_addresses(&self) -> Vec<String> {
         let agent = self.inner.agent.borrow();
-        let own = agent.own().node;
-        let others = agent.view().members().iter().filter(|(node, _)| **node != own);
-        let addresses = others.map(|(_, member)| member.clients.to_string());
-        addresses.filter(|address| !address.is_empty()).take(multibeam_wire::limits::ADDRESSES_MAX).collect()
+        let alive: BTreeSet<NodeId> = agent
+            .peers(self.now())
+            .filter(|status| status.peer.is_linked() && status.contact != Contact::Silent)
+            .map(|status| status.peer.node)
+            .collect();
+        ways_on(agent.view().members(), agent.own().node, &alive)
     }
 
     fn now(&self) -> Time {
         self.inner.platform.now()
     }
+}
+
+/// Where clients of `own` could go: first to members that are in touch, and from each node in another order, so that
+/// not all of them go to one.
+fn ways_on(members: &BTreeMap<NodeId, Member>, own: NodeId, alive: &BTreeSet<NodeId>) -> Vec<String> {
+    let (before, behind) = (members.range(..own), members.range(own..).filter(|(node, _)| **node != own));
+    let others = behind.chain(before).filter(|(_, member)| !member.clients.is_empty());
+    let (near, far): (Vec<_>, Vec<_>) = others.partition(|(node, _)| alive.contains(node));
+    let addresses = near.into_iter().chain(far).map(|(_, member)| member.clients.to_string());
+    addresses.take(multibeam_wire::limits::ADDRESSES_MAX).collect()
 }
 
 /// The store of a node, and who it says the node is.
@@ -314,4 +341,31 @@ pub struct Addresses {
     pub links: String,
     /// Clients.
     pub clients: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use multibeam_proto::view::MemberState;
+    use multibeam_wire::link::{Incarnation, StoreId};
+
+    #[test]
+    fn clients_are_sent_to_who_is_in_touch_and_not_all_to_the_same() {
+        let member = |node: u64| Member {
+            incarnation: Incarnation(1),
+            store: StoreId(node),
+            address: "".into(),
+            clients: if node == 6 { "".into() } else { format!("n{node}:1").into() },
+            weight: 1,
+            state: MemberState::Up,
+            joined: 1,
+        };
+        let of =
+            |count: u64| (1..=count).map(|node| (NodeId(node), member(node))).collect::<BTreeMap<_, _>>();
+        let alive: BTreeSet<NodeId> = [1, 3, 6].map(NodeId).into();
+        assert_eq!(ways_on(&of(6), NodeId(2), &alive), ["n3:1", "n1:1", "n4:1", "n5:1"]);
+        assert_eq!(ways_on(&of(6), NodeId(4), &alive), ["n1:1", "n3:1", "n5:1", "n2:1"]);
+        assert_eq!(ways_on(&of(6), NodeId(9), &BTreeSet::new()).len(), 5, "a node that was taken out");
+        assert_eq!(ways_on(&of(100), NodeId(2), &alive).len(), multibeam_wire::limits::ADDRESSES_MAX);
+    }
 }

@@ -9,7 +9,7 @@ mod file;
 mod limits;
 
 pub use classes::{ClassSetting, class_settings, overflow_word, route_word};
-pub use cluster::{ClusterSetting, ClusterSettings, PARTITIONS_MAX, SEEDS_MAX, cluster_settings};
+pub use cluster::{ClusterSetting, ClusterSettings, PARTITIONS_MAX, SEEDS_MAX, can_vote, cluster_settings};
 pub use limits::{Limit, LimitsFile};
 
 use crate::event_loop::LoopLimits;
@@ -187,6 +187,18 @@ impl NodeConfig {
         if bytes / shards < MESSAGES_BYTES_PER_SHARD_MIN {
             return Err(ConfigError::MessagesTooFew { shards, bytes });
         }
+        if self.cluster.is_configured()
+            && self.cluster.advertise_clients.is_none()
+            && self.listen.ip().is_unspecified()
+        {
+            // The host of `advertise` may be one of a network that clients are not in.
+            return Err(ConfigError::Cluster(format!(
+                "other nodes would send clients to {}: set advertise_clients in [cluster] to the host and port where \
+                 clients reach this node, such as \"node-1.example.org:{}\"",
+                self.listen,
+                self.listen.port()
+            )));
+        }
         self.cluster.check(&self.shard.classes)
     }
 
@@ -255,6 +267,20 @@ mod tests {
             let result = NodeConfig::load(None, overrides, with(&[]));
             assert_eq!(result.is_ok(), good, "{admin}: {result:?}");
         }
+    }
+
+    #[test]
+    fn a_node_of_a_cluster_knows_where_clients_reach_it() {
+        let mut config = NodeConfig::with_data_dir("x".into());
+        config.listen = "0.0.0.0:7400".parse().unwrap();
+        assert!(config.check().is_ok(), "a node alone sends nobody anywhere");
+        config.cluster.listen = Some("127.0.0.1:7401".parse().unwrap());
+        let error = config.check().unwrap_err().to_string();
+        for part in ["0.0.0.0:7400", "advertise_clients in [cluster]", "\"node-1.example.org:7400\""] {
+            assert!(error.contains(part), "{part:?} is not in {error:?}");
+        }
+        config.cluster.advertise_clients = Some("10.0.0.1:7400".to_owned());
+        assert!(config.check().is_ok());
     }
 
     #[test]

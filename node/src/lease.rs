@@ -12,7 +12,8 @@ use std::sync::Arc;
 ///
 /// One clone writes, the others read. A reader may see a value that is a moment old, in no order with
 /// anything else. A later time that is seen late costs a moment's silence; so whoever takes a lease back
-/// before its time has to wait that time out all the same, and a writer should only ever move it on.
+/// before its time, as the node does when it signs off or hears of newer voters, has to wait that time out all the
+/// same: nobody relies on a shard having seen it.
 #[derive(Clone, Debug)]
 pub struct LeaseCell(Arc<Counter>);
 

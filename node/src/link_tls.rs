@@ -24,7 +24,7 @@ use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
-use rustls::{ClientConfig, CommonState, ServerConfig};
+use rustls::{ClientConfig, CommonState, HandshakeKind, ServerConfig};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -138,6 +138,11 @@ impl LinkTls {
         speaks_links(connection).map_err(refused)?;
         Ok(stream.into())
     }
+}
+
+/// Whether a handshake went on from an earlier one, without certificates.
+pub fn is_resumed<S>(stream: &TlsStream<S>) -> bool {
+    stream.get_ref().1.handshake_kind() == Some(HandshakeKind::Resumed)
 }
 
 impl fmt::Debug for LinkTls {

@@ -11,6 +11,7 @@ mod signals;
 pub use data_dir::{DataDir, DiskFile};
 pub use mail::{Bell, RingMail, mailboxes};
 pub use shards::ShardsEnded;
+pub(crate) use shards::is_shard;
 pub use signals::Signals;
 
 use crate::epoll::{Clock, EpollKernel};

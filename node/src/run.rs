@@ -140,7 +140,10 @@ pub async fn run<P: Platform>(
         failure = cluster.failure() => Err(RunError::Cluster(failure)),
         () = shutdown => {
             let stopped = stop(&platform, &config, &control, ended).await;
-            cluster.sign_off().await;
+            // Shards that run on may lead: others wait until that is over.
+            if stopped.is_ok() {
+                cluster.sign_off().await;
+            }
             stopped
         }
     };

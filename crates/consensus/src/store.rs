@@ -24,6 +24,8 @@ use redb::{Database, Durability, ReadableDatabase, ReadableTable, TableDefinitio
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+use tokio::time::Instant;
 
 /// How the values are written. A later build that writes them otherwise takes the next number.
 const FORMAT: u8 = 1;
@@ -86,6 +88,7 @@ struct Inner {
     committed: Mutex<Option<u64>>,
     /// The newest snapshot, so that each node that needs it gets the same bytes.
     snapshot: Mutex<Option<Kept>>,
+    longest_write: Mutex<Duration>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,7 +106,9 @@ impl Store {
         let open = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(disk));
         let database = open.map_err(|error| StoreError::Open(error.to_string()))?;
         let (fault, committed, snapshot) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let store = Self { inner: Arc::new(Inner { database, fault, committed, snapshot }) };
+        let store = Self {
+            inner: Arc::new(Inner { database, fault, committed, snapshot, longest_write: Mutex::default() }),
+        };
         store.check_format()?;
         *lock(&store.inner.snapshot) = store.state("snapshot")?;
         Ok(store)
@@ -135,6 +140,12 @@ impl Store {
             }
             Ok(())
         })
+    }
+
+    /// The longest that a write took since it was opened. The thread of the node's tasks waits for each.
+    #[must_use]
+    pub fn longest_write(&self) -> Duration {
+        *lock(&self.inner.longest_write)
     }
 
     /// The first error, after which nothing works.
@@ -208,6 +219,7 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
+        let began = Instant::now();
         let run = || {
             let mut transaction = self.inner.database.begin_write()?;
             transaction.set_durability(durability)?;
@@ -216,7 +228,12 @@ impl Store {
             transaction.commit()?;
             Ok(value)
         };
-        run().map_err(|error: redb::Error| self.failed(StoreError::Failed { doing, why: error.to_string() }))
+        let written = run();
+        let mut longest = lock(&self.inner.longest_write);
+        *longest = began.elapsed().max(*longest);
+        drop(longest);
+        written
+            .map_err(|error: redb::Error| self.failed(StoreError::Failed { doing, why: error.to_string() }))
     }
 }
 

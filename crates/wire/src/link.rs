@@ -2,8 +2,9 @@
 //!
 //! They have the fixed header of all frames, with types of their own, and no compact form. The
 //! dialler says LINK_HELLO, the acceptor LINK_WELCOME or BYE; after that both are alike. Messages
-//! of the consensus pass through as opaque parts. `seq`, `ack_seq` and `window` mean what they
-//! mean to clients: STATE is sequenced, and sent as far as the other side's window allows.
+//! of the consensus pass through as opaque parts. `seq` and `ack_seq` mean what they
+//! mean to clients: STATE is sequenced, and its next part goes once the one before is acknowledged. `window`
+//! permits nothing.
 
 mod exchange;
 mod greeting;
@@ -71,7 +72,7 @@ link_frame_types! {
     Request = 68 "REQUEST" false,
     /// A part of the answer.
     Response = 69 "RESPONSE" false,
-    /// A part of the agreed state, for a node without a vote.
+    /// A part of the agreed state, for whoever dialled and is behind.
     State = 70 "STATE" true,
 }
 

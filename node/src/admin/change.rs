@@ -65,6 +65,8 @@ pub(super) async fn bootstrap(State(admin): State<Admin>, headers: HeaderMap) ->
                 | BootstrapError::NotAmong(_)
                 | BootstrapError::Missing { .. }
                 | BootstrapError::Taken { .. }
+                | BootstrapError::Twice { .. }
+                | BootstrapError::Number(_)
                 | BootstrapError::Belongs(_) => StatusCode::CONFLICT,
             };
             refused(status, error.to_string())

@@ -4,9 +4,13 @@
 //! bootstrap` to one node; it asks all first voters who they are, makes durable what it is about to begin, and
 //! begins it. All others only join.
 
+use super::links::Links;
 use super::{Cluster, identity};
+use crate::config::can_vote;
 use crate::platform::Platform;
+use multibeam_wire::limits::VOTERS_MAX;
 use multibeam_wire::link::{ClusterId, StoreId};
+use std::collections::BTreeMap;
 
 /// Why no cluster was begun. Each is one sentence for a person.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +39,21 @@ pub enum BootstrapError {
         /// Which cluster.
         cluster: ClusterId,
     },
+    /// Two names of one node.
+    #[error(
+        "{one} and {other} in initial_voters are the same node: name each once, by the address that it advertises"
+    )]
+    Twice {
+        /// A name.
+        one: String,
+        /// Another one.
+        other: String,
+    },
+    /// Too many, or an even number.
+    #[error(
+        "initial_voters names {0} nodes: name an odd number, {VOTERS_MAX} at most; other nodes join later"
+    )]
+    Number(usize),
     /// This node has joined a cluster of others.
     #[error("this node belongs to cluster {:032x} already", .0.0)]
     Belongs(ClusterId),
@@ -66,9 +85,7 @@ async fn begin<P: Platform>(cluster: &Cluster<P>, voters: &[StoreId]) -> Result<
     let id = ClusterId(u128::from_be_bytes(bytes) | 1);
     identity::belong(&cluster.inner.store, id, Some(voters))
         .map_err(|error| BootstrapError::Failed(error.to_string()))?;
-    cluster.inner.agent.borrow_mut().adopted(id);
-    // They were opened by a node of no cluster.
-    cluster.inner.links.borrow().close_where(|_, _, _| true);
+    cluster.adopted(id);
     initialize(cluster, voters).await
 }
 
@@ -80,6 +97,12 @@ async fn initialize<P: Platform>(cluster: &Cluster<P>, voters: &[StoreId]) -> Re
 }
 
 impl<P: Platform> Cluster<P> {
+    /// The node is of that cluster, durably. Its links were opened by a node of none, and its peers are to know.
+    pub(super) fn adopted(&self, id: ClusterId) {
+        self.inner.agent.borrow_mut().adopted(id);
+        self.inner.links.borrow().close_where(|_, _, _| true);
+    }
+
     /// Begins the cluster of the configured first voters; the id it has. Done already, it changes nothing.
     ///
     /// # Errors
@@ -96,28 +119,90 @@ impl<P: Platform> Cluster<P> {
         if own.cluster != ClusterId::default() {
             let began = identity::first_voters(&self.inner.store);
             let began = began.map_err(|error| BootstrapError::Failed(error.to_string()))?.is_some();
-            return if began { Ok(own.cluster) } else { Err(BootstrapError::Belongs(own.cluster)) };
-        }
-        let mut voters = vec![own.store];
-        for address in settings.initial_voters.iter().filter(|address| !self.is_own(address)) {
-            let links = self.inner.links.borrow();
-            let Some(peer) = links.at(address) else {
-                let trouble = links.troubles().find(|(known, _)| *known == address).and_then(|(_, why)| why);
-                let trouble = trouble.unwrap_or_else(|| "it is being dialled".to_owned());
-                return Err(BootstrapError::Missing { address: address.clone(), trouble });
-            };
-            if peer.cluster != ClusterId::default() {
-                return Err(BootstrapError::Taken { address: address.clone(), cluster: peer.cluster });
+            if !began {
+                return Err(BootstrapError::Belongs(own.cluster));
             }
-            voters.push(peer.store);
+            resume(self).await?;
+            return Ok(own.cluster);
         }
-        voters.sort_unstable();
-        voters.dedup();
+        let voters = self.first_voters()?;
         begin(self, &voters).await?;
         Ok(self.own().cluster)
     }
 
+    /// The disks of the configured first voters, all of whom are of no cluster.
+    fn first_voters(&self) -> Result<Vec<StoreId>, BootstrapError> {
+        let own = self.own();
+        let links = self.inner.links.borrow();
+        let mut voters: BTreeMap<StoreId, &String> = BTreeMap::new();
+        for address in &self.inner.settings.initial_voters {
+            let store = if self.is_own(address) { own.store } else { self.virgin_at(address, &links)? };
+            if let Some(one) = voters.insert(store, address) {
+                return Err(BootstrapError::Twice { one: one.clone(), other: address.clone() });
+            }
+        }
+        if !can_vote(voters.len()) {
+            return Err(BootstrapError::Number(voters.len()));
+        }
+        Ok(voters.into_keys().collect())
+    }
+
+    fn virgin_at(&self, address: &str, links: &Links) -> Result<StoreId, BootstrapError> {
+        let Some(peer) = links.at(address) else {
+            let trouble = links.troubles().find(|(known, _)| *known == address).and_then(|(_, why)| why);
+            let trouble = trouble.unwrap_or_else(|| "it is being dialled".to_owned());
+            return Err(BootstrapError::Missing { address: address.to_owned(), trouble });
+        };
+        if peer.cluster == ClusterId::default() {
+            Ok(peer.store)
+        } else {
+            Err(BootstrapError::Taken { address: address.to_owned(), cluster: peer.cluster })
+        }
+    }
+
     fn is_own(&self, address: &str) -> bool {
         self.inner.agent.borrow().own().address == address || self.inner.links.borrow().is_own(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cluster::{Addresses, open};
+    use crate::config::ClusterSettings;
+    use crate::lease::LeaseCell;
+    use crate::os::OsPlatform;
+    use multibeam_proto::cluster::ClusterConfig;
+    use tokio::task::LocalSet;
+
+    #[test]
+    fn a_beginning_that_was_cut_off_is_finished_by_saying_it_again() {
+        let dir = std::env::temp_dir().join(format!("multibeam-bootstrap-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&dir);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            let platform = OsPlatform::open(&dir).unwrap();
+            let address = "127.0.0.1:7401".to_owned();
+            let settings = ClusterSettings {
+                listen: Some(address.parse().unwrap()),
+                initial_voters: vec![address.clone()],
+                ..ClusterSettings::default()
+            };
+            let opened = open(&platform, &settings).unwrap();
+            let addresses = Addresses { links: address, clients: "127.0.0.1:7400".to_owned() };
+            let (lease, config) = (LeaseCell::none(), ClusterConfig::default());
+            let begun = Cluster::start(platform, settings, config, opened, None, lease, addresses).await;
+            let (cluster, _asked) = begun.unwrap();
+            let id = ClusterId(9);
+            identity::belong(&cluster.inner.store, id, Some(&[cluster.own().store])).unwrap();
+            cluster.adopted(id);
+            assert!(!cluster.inner.consensus.is_initialized().await);
+            for _ in 0..2 {
+                assert_eq!(cluster.bootstrap().await.unwrap(), id);
+                assert!(cluster.inner.consensus.is_initialized().await);
+            }
+            cluster.shutdown().await;
+        });
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 }

@@ -146,8 +146,14 @@ impl<P: Platform> Cluster<P> {
 
     fn send_state(&self, to: StoreId) {
         let view = self.view();
-        let state = StateToSend { epoch: Epoch(view.epoch()), bytes: Rc::new(view.encode()) };
-        self.inner.links.borrow().send_state(to, &state);
+        let epoch = Epoch(view.epoch());
+        let mut last = self.inner.state.borrow_mut();
+        // Many are sent the same.
+        let state = match last.take() {
+            Some(state) if state.epoch == epoch => state,
+            Some(_) | None => StateToSend { epoch, bytes: Rc::new(view.encode()) },
+        };
+        self.inner.links.borrow().send_state(to, last.insert(state));
     }
 
     fn beat_data(&self) {

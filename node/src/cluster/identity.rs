@@ -14,6 +14,8 @@ const STORE: &str = "store";
 const NODE: &str = "node";
 const INCARNATION: &str = "incarnation";
 const CLUSTER: &str = "cluster";
+/// The number of the name that the configuration gave to the node, if it ever did.
+const NAMED: &str = "named";
 /// The first voters of a cluster that this node begins.
 pub(super) const FIRST_VOTERS: &str = "first-voters";
 /// What this voter has promised.
@@ -50,13 +52,13 @@ pub enum IdentityError {
     Damaged(&'static str),
     /// Another name than before.
     #[error(
-        "the data directory belongs to node {stored:016x}, and the configuration names it {configured:016x} ({name}): \
-         restore the name, or begin with an empty data directory"
+        "the data directory belongs to a node of another name than {name}: restore that name, or begin with an empty \
+         data directory (numbers of the names: {stored:016x} and {configured:016x})"
     )]
     Renamed {
-        /// By the store.
+        /// Number of the name that it had.
         stored: u64,
-        /// By the configuration.
+        /// Number of the one that was configured.
         configured: u64,
         /// The name that was configured.
         name: String,
@@ -78,16 +80,17 @@ fn identify<P: Platform>(
     settings: &ClusterSettings,
     store: &Store,
 ) -> Result<Identified, IdentityError> {
-    let named = settings.node_name().map(|name| (NodeId(number_of(name.as_bytes())), name));
-    let stored = number(store, NODE)?.map(NodeId);
-    let node = match (stored, named) {
-        (Some(stored), Some((configured, name))) if settings.name.is_some() && stored != configured => {
-            return Err(IdentityError::Renamed { stored: stored.0, configured: configured.0, name });
-        }
-        (Some(stored), _) => stored,
-        (None, Some((configured, _))) => configured,
-        (None, None) => NodeId(random(platform)),
-    };
+    let name = settings.name.as_deref().filter(|_| settings.is_configured());
+    let (named, configured) = (number(store, NAMED)?, name.map(|name| number_of(name.as_bytes())));
+    if let (Some(stored), Some(configured), Some(name)) = (named, configured, name)
+        && stored != configured
+    {
+        return Err(IdentityError::Renamed { stored, configured, name: name.to_owned() });
+    }
+    // A node that ran without a name keeps the id that the others may know it by.
+    let node = NodeId(number(store, NODE)?.unwrap_or_else(|| {
+        settings.node_name().map_or_else(|| random(platform), |name| number_of(name.as_bytes()))
+    }));
     let disk = match number(store, STORE)? {
         Some(stored) => StoreId(stored),
         None if planted::on(Bug::WipedDiskKeepsItsVote) => StoreId(node.0),
@@ -103,7 +106,9 @@ fn identify<P: Platform>(
             ClusterId(u128::from_be_bytes(bytes))
         }
     };
+    let named = named.or(configured).map(u64::to_be_bytes);
     store.put_facts(&[
+        (NAMED, named.as_ref().map(<[u8; 8]>::as_slice)),
         (NODE, Some(&node.0.to_be_bytes())),
         (STORE, Some(&disk.0.to_be_bytes())),
         (INCARNATION, Some(&incarnation.0.to_be_bytes())),

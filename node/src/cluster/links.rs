@@ -9,15 +9,26 @@ mod parts;
 
 use connection::Established;
 use multibeam_consensus::Unreachable;
+use multibeam_proto::Time;
 use multibeam_wire::link::{Identity, Incarnation, LinkPayload, LinkPurpose, StoreId};
 use outbox::Outbox;
-use std::cell::Cell;
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
 use std::rc::Rc;
-use tokio::sync::oneshot;
+use std::time::Duration;
+use tokio::sync::{Notify, oneshot};
 
-/// Connections that others dialled: two from each of a hundred members, and as many that are being replaced.
+/// Connections that others dialled and that stand: two from each of a hundred members, and as many that are being
+/// replaced.
 const ACCEPTED_MAX: usize = 4 * multibeam_proto::MEMBERS_MAX;
+
+/// Connections that others dialled and that have not said yet who they are. A member's does within a few round
+/// trips; anybody can open one, so beyond this many the one that has taken longest gives way. Each may take 64 KiB.
+const GREETINGS_MAX: usize = 64;
+
+/// How long people are shown who was turned away last.
+const TURNED_AWAY_SHOWN: Duration = Duration::from_secs(60);
 
 /// Addresses that are dialled at a time.
 const DIALS_MAX: usize = 2 * multibeam_proto::MEMBERS_MAX;
@@ -25,17 +36,29 @@ const DIALS_MAX: usize = 2 * multibeam_proto::MEMBERS_MAX;
 /// A connection that stands.
 struct Standing {
     outbox: Rc<Outbox>,
-    incarnation: Incarnation,
+    peer: Identity,
 }
 
 /// An address that is dialled for as long as it is wanted.
 #[derive(Debug, Default)]
 struct Dialled {
     wanted: Cell<bool>,
-    /// Who answered last.
-    peer: Cell<Option<Identity>>,
+    /// The disk that answered last. It outlives the connection: two addresses may be of one node, which has one
+    /// connection of a kind.
+    known: Cell<Option<StoreId>>,
+    /// The disks that are said to be there, by their nodes or by the view.
+    said: RefCell<Vec<StoreId>>,
     /// Why there is no connection, for people.
-    trouble: std::cell::RefCell<Option<String>>,
+    trouble: RefCell<Option<String>>,
+    /// Who waits for the peer looks again.
+    changed: Notify,
+}
+
+/// Somebody who dialled and could not be talked to.
+struct TurnedAway {
+    from: IpAddr,
+    why: String,
+    at: Time,
 }
 
 /// By peer, purpose and whether this node dialled.
@@ -53,6 +76,9 @@ pub(super) struct Links {
     /// Addresses that turned out to be this node's.
     own: BTreeSet<String>,
     accepted: usize,
+    /// Handshakes under way with whoever dialled, the longest first; each ends when it is notified.
+    greetings: VecDeque<Rc<Notify>>,
+    turned_away: Option<TurnedAway>,
     /// Epoch and number of linked peers that the dialled addresses were chosen for.
     known: (u64, usize),
 }
@@ -104,7 +130,7 @@ impl Links {
     /// A connection stands; an earlier one of its kind ends.
     fn stands(&mut self, established: &Established, outbox: &Rc<Outbox>) {
         let Established { peer, purpose, dialled, .. } = established;
-        let standing = Standing { outbox: Rc::clone(outbox), incarnation: peer.incarnation };
+        let standing = Standing { outbox: Rc::clone(outbox), peer: *peer };
         if let Some(before) = self.standing.insert(key(peer.store, *purpose, *dialled), standing) {
             before.outbox.close();
         }
@@ -123,7 +149,7 @@ impl Links {
     /// Closes connections of peers for which `gone` holds.
     pub(super) fn close_where(&self, gone: impl Fn(StoreId, Incarnation, &Outbox) -> bool) {
         for ((peer, _, _), standing) in &self.standing {
-            if gone(*peer, standing.incarnation, &standing.outbox) {
+            if gone(*peer, standing.peer.incarnation, &standing.outbox) {
                 standing.outbox.close();
             }
         }
@@ -134,14 +160,46 @@ impl Links {
         self.standing.iter().filter(|((_, data, dialled), _)| *data && *dialled).map(|(_, at)| &at.outbox)
     }
 
-    /// Who answered at an address.
+    /// Who is at an address, if a control connection to that node stands: by whichever of its addresses.
     pub(super) fn at(&self, address: &str) -> Option<Identity> {
-        self.dialled.get(address).and_then(|dialled| dialled.peer.get())
+        let known = self.dialled.get(address)?.known.get()?;
+        self.standing.get(&key(known, LinkPurpose::Control, true)).map(|standing| standing.peer)
+    }
+
+    /// Whether a dial would only take the place of a connection to the same node by another address.
+    fn is_elsewhere(&self, dialled: &Dialled, purpose: LinkPurpose) -> bool {
+        let Some(known) = dialled.known.get() else { return false };
+        // An address may have gone over to another node.
+        self.standing.contains_key(&key(known, purpose, true))
+            && dialled.said.borrow().iter().all(|said| *said == known)
     }
 
     /// Whether an address is this node's own.
     pub(super) fn is_own(&self, address: &str) -> bool {
         self.own.contains(address)
+    }
+
+    /// A handshake begins with somebody who dialled. It has to end when it is notified.
+    fn greets(&mut self) -> Rc<Notify> {
+        let over = Rc::new(Notify::new());
+        if self.greetings.len() >= GREETINGS_MAX
+            && let Some(longest) = self.greetings.pop_front()
+        {
+            longest.notify_one();
+        }
+        self.greetings.push_back(Rc::clone(&over));
+        over
+    }
+
+    /// That handshake has ended.
+    fn greeted(&mut self, over: &Rc<Notify>) {
+        self.greetings.retain(|greeting| !Rc::ptr_eq(greeting, over));
+    }
+
+    /// Who was turned away a short while ago, and why, for people.
+    pub(super) fn turned_away(&self, now: Time) -> Option<(String, String)> {
+        let last = self.turned_away.as_ref()?;
+        (now.since(last.at) < TURNED_AWAY_SHOWN).then(|| (last.from.to_string(), last.why.clone()))
     }
 
     /// Addresses and what is wrong with them, for people.

@@ -55,10 +55,13 @@ pub struct ClusterReadings {
     peers: Vec<PeerReading>,
     dials: u64,
     dials_failed: u64,
+    tls_full: u64,
+    tls_resumed: u64,
     refused: u64,
     proposals: u64,
     records: RecordsStatus,
     role: Role,
+    write_us_max: u64,
     term: u64,
     lag: u64,
 }
@@ -130,11 +133,13 @@ impl ClusterMetric {
             now.peers.iter().filter_map(trip).collect()
         }),
         counter("dials", "Connections to other nodes that were tried.", |now| one(now.dials)),
-        counter(
-            "dials_failed",
-            "Those that came to nothing, and waits for a peer to connect data to.",
-            |now| one(now.dials_failed),
-        ),
+        counter("dials_failed", "Those that came to nothing.", |now| one(now.dials_failed)),
+        counter("tls_handshakes", "Handshakes of TLS on links in both directions, by kind.", |now| {
+            vec![
+                (Some(("kind", "full".to_owned())), now.tls_full),
+                (Some(("kind", "resumed".to_owned())), now.tls_resumed),
+            ]
+        }),
         counter("peers_refused", "Peers that this node would not talk to.", |now| one(now.refused)),
         counter(
             "proposals",
@@ -149,6 +154,11 @@ impl ClusterMetric {
         gauge("role", "1 for this node's part in the consensus, 0 for the others, by role.", |now| {
             ROLES.map(|each| (Some(("role", role(each).to_owned())), u64::from(each == now.role))).to_vec()
         }),
+        gauge(
+            "write_us_max",
+            "Microseconds of the longest durable write of the consensus since the start; while it lasts the node is silent.",
+            |now| one(now.write_us_max),
+        ),
         gauge("term", "Term of the consensus.", |now| one(now.term)),
         gauge("lag", "Entries of the log here that the view does not contain.", |now| one(now.lag)),
     ];
@@ -196,10 +206,13 @@ impl<P: Platform> Cluster<P> {
                 .collect(),
             dials: numbers.dials.get(),
             dials_failed: numbers.dials_failed.get(),
+            tls_full: numbers.tls_full.get(),
+            tls_resumed: numbers.tls_resumed.get(),
             refused: numbers.refused.get(),
             proposals: numbers.proposals.get(),
             records: self.records(&agent),
             role: status.role,
+            write_us_max: u64::try_from(self.inner.store.longest_write().as_micros()).unwrap_or(u64::MAX),
             term: status.term,
             lag: super::status::lag(&status),
         }
@@ -230,10 +243,13 @@ impl ClusterReadings {
             ],
             dials: 12,
             dials_failed: 7,
+            tls_full: 14,
+            tls_resumed: 13,
             refused: 4,
             proposals: 9,
             records: RecordsStatus { all: 210, led: 200, offline: 6 },
             role: Role::Leader,
+            write_us_max: 15,
             term: 8,
             lag: 11,
         }

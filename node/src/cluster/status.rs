@@ -46,7 +46,7 @@ pub struct ClusterStatus {
     pub records: RecordsStatus,
     /// Links, by peer.
     pub links: Vec<LinkStatus>,
-    /// Addresses that can't be reached, and why.
+    /// Addresses that can't be reached, and why; and from where somebody was turned away in the last minute.
     pub troubles: Vec<(String, String)>,
     /// Why the last proposal was refused; empty if none was.
     pub refused: String,
@@ -240,13 +240,11 @@ impl<P: Platform> Cluster<P> {
                     epoch: status.peer.epoch.0,
                 })
                 .collect(),
-            troubles: self
-                .inner
-                .links
-                .borrow()
-                .troubles()
-                .filter_map(|(address, trouble)| trouble.map(|trouble| (address.clone(), trouble)))
-                .collect(),
+            troubles: {
+                let links = self.inner.links.borrow();
+                let dialled = links.troubles().filter_map(|(at, trouble)| Some((at.clone(), trouble?)));
+                dialled.chain(links.turned_away(now)).collect()
+            },
             refused: agent.steward().last_refusal().map_or_else(String::new, |refusal| refusal.to_string()),
         }
     }

@@ -3,7 +3,7 @@
 use super::values;
 use crate::cluster::Cluster;
 use crate::config::{LISTEN_DEFAULT, NodeConfig, Overrides, SHARDS};
-use crate::os::OsPlatform;
+use crate::os::{OsPlatform, is_shard};
 use crate::{Ready, run};
 use clap::Args;
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, set_parent_process_death_signal, setrlimit};
@@ -53,6 +53,7 @@ pub(super) fn serve(args: ServeArgs) -> Result<(), String> {
     let config = NodeConfig::load(config.as_deref(), overrides, |name| std::env::var_os(name))
         .map_err(|error| error.to_string())?;
     raise_descriptor_limit();
+    end_on_panic();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| format!("can't start: {error}"))?;
     LocalSet::new().block_on(&runtime, async {
@@ -65,6 +66,18 @@ pub(super) fn serve(args: ServeArgs) -> Result<(), String> {
         };
         run(platform, config, announce).await.map_err(|error| error.to_string())
     })
+}
+
+/// Has a panic end the process. Tokio would end the task alone, and a node without its heartbeats, or without the
+/// task that renews its lease, looks alive. Shards catch theirs, and the node ends with a sentence about it.
+fn end_on_panic() {
+    let print = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        print(panic);
+        if !std::thread::current().name().is_some_and(is_shard) {
+            std::process::abort();
+        }
+    }));
 }
 
 /// A connection is a descriptor, and the usual soft limit of 1,024 is meant for programs that
@@ -111,4 +124,44 @@ pub(super) fn command_name() -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
     let name = std::env::args().next().unwrap_or_default();
     if name.contains('/') && name.chars().all(plain) { name } else { "multibeam".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::{Command, Stdio};
+    use std::time::Duration;
+
+    /// Set in the process that is to end.
+    const PANICS: &str = "MULTIBEAM_TEST_PANICS";
+
+    #[test]
+    fn a_panic_in_a_task_ends_the_process_and_one_in_a_shard_is_caught() {
+        if std::env::var_os(PANICS).is_some() {
+            panic_in_a_shard_and_in_a_task();
+            return;
+        }
+        let mut again = Command::new(std::env::current_exe().unwrap());
+        let name =
+            concat!(module_path!(), "::a_panic_in_a_task_ends_the_process_and_one_in_a_shard_is_caught");
+        let name = name.split_once("::").unwrap().1;
+        again.args([name, "--exact", "--nocapture"]).env(PANICS, "1").stdout(Stdio::null());
+        let ended = again.output().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert_eq!(ended.status.signal(), Some(Signal::ABORT.as_raw()), "{said}");
+        assert!(said.contains("planted in a shard") && said.contains("planted in a task"), "{said}");
+    }
+
+    fn panic_in_a_shard_and_in_a_task() {
+        end_on_panic();
+        let shard = std::thread::Builder::new().name("shard-0".to_owned());
+        let shard = shard.spawn(|| std::panic::catch_unwind(|| panic!("planted in a shard")).is_err());
+        assert!(shard.unwrap().join().unwrap());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        LocalSet::new().block_on(&runtime, async {
+            tokio::task::spawn_local(async { panic!("planted in a task") });
+            tokio::time::sleep(Duration::from_secs(5)).await;
+        });
+    }
 }

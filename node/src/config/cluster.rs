@@ -19,6 +19,12 @@ pub const PARTITIONS_MAX: usize = 16_384;
 /// Addresses in `initial_voters` and `join`.
 pub const SEEDS_MAX: usize = 32;
 
+/// Whether so many can vote: of an even number one more may fail no more of them.
+#[must_use]
+pub const fn can_vote(voters: usize) -> bool {
+    voters <= VOTERS_MAX && voters % 2 == 1
+}
+
 /// The section `[cluster.tls]`: see [`LinkTlsFiles`].
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -98,6 +104,13 @@ impl ClusterSettings {
         ClusterConfig { partitions: partitions.collect(), ..self.times.clone() }
     }
 
+    /// Whether a link there may be dialled: a plain one leads nowhere but to this machine, whoever names the address.
+    #[must_use]
+    pub fn may_dial(&self, address: &str) -> bool {
+        let on_this_machine = self.listen.is_some_and(|listen| listen.ip().is_loopback());
+        self.tls.is_some() || !on_this_machine || is_loopback(address)
+    }
+
     /// Whether the settings go together.
     pub(super) fn check(&self, classes: &ClassSet) -> Result<(), ConfigError> {
         let wrong = |sentence: String| Err(ConfigError::Cluster(sentence));
@@ -120,7 +133,14 @@ impl ClusterSettings {
                 )
             };
         };
-        if self.initial_voters.len() + self.join.len() > SEEDS_MAX {
+        let voters = self.initial_voters.len();
+        if voters > 0 && !can_vote(voters) {
+            return wrong(format!(
+                "initial_voters in [cluster] has {voters} addresses: name an odd number, {VOTERS_MAX} at most; other \
+                 nodes join later"
+            ));
+        }
+        if voters + self.join.len() > SEEDS_MAX {
             return wrong(format!(
                 "initial_voters and join have more than {SEEDS_MAX} addresses: choose fewer"
             ));
@@ -232,12 +252,14 @@ cluster_settings! {
         listen: Address, "none", "IP:PORT";
         /// Where other nodes reach that.
         advertise: String, "`listen`", "HOST:PORT";
-        /// Where clients reach this node, for those that another node sends away.
+        /// Where clients reach this node, for those that another node sends away. It must be set if the node listens
+        /// for clients on all addresses.
         advertise_clients: String, "where it listens for clients", "HOST:PORT";
-        /// What the node is called, whatever disk it has. Another name needs an empty data directory.
+        /// What the node is called, whatever disk it has. Another name needs an empty data directory; a node that
+        /// had none keeps the id that it has.
         name: String, "`advertise`, when the data directory is new", "a text";
-        /// Links of the nodes that vote first, this one's among them if it is one; the same on all of them. With
-        /// `join` at most 32.
+        /// Links of the nodes that vote first, this one's among them if it is one; the same on all of them. An
+        /// odd number, 7 at most; with `join` at most 32.
         initial_voters: Vec<String>, "none", "a list of HOST:PORT";
         /// Links of nodes that know the cluster, for a node that joins later.
         join: Vec<String>, "none", "a list of HOST:PORT";
@@ -313,6 +335,44 @@ fn host_and_port(path: &Path, address: &str) -> Result<(), ConfigError> {
 mod tests {
     use super::super::file::tests::parse;
     use super::*;
+
+    #[test]
+    fn a_plain_link_leads_to_this_machine() {
+        let mut settings =
+            ClusterSettings { listen: Some("127.0.0.1:1".parse().unwrap()), ..ClusterSettings::default() };
+        let dials = |settings: &ClusterSettings| {
+            ["127.0.0.9:1", "[::1]:1", "localhost:1", "10.0.0.1:1", "[2001:db8::1]:1", "node-2:1", "127.x:1"]
+                .map(|address| settings.may_dial(address))
+        };
+        assert_eq!(dials(&settings), [true, true, true, false, false, false, false]);
+        let path = PathBuf::new;
+        settings.tls = Some(LinkTlsFiles { ca: path(), certificate: path(), key: path() });
+        assert_eq!(dials(&settings), [true; 7]);
+        // The simulator's nodes, which are on a network of their own.
+        settings = ClusterSettings { listen: Some("0.0.0.0:1".parse().unwrap()), ..settings };
+        settings.tls = None;
+        assert_eq!(dials(&settings), [true; 7]);
+    }
+
+    #[test]
+    fn an_odd_number_of_at_most_seven_votes_first() {
+        for (voters, good) in
+            [(0, true), (1, true), (2, false), (3, true), (6, false), (7, true), (8, false), (9, false)]
+        {
+            let addresses: Vec<String> = (0..voters).map(|port| format!("\"127.0.0.1:{port}\"")).collect();
+            let addresses = addresses.join(", ");
+            let file = format!("[cluster]\nlisten = \"127.0.0.1:1\"\ninitial_voters = [{addresses}]\n");
+            let checked = parse(&file).unwrap().check();
+            assert_eq!(checked.is_ok(), good, "{voters}: {checked:?}");
+            if let Err(error) = checked {
+                let error = error.to_string();
+                assert!(
+                    error.contains(&format!("initial_voters in [cluster] has {voters} addresses")),
+                    "{error}"
+                );
+            }
+        }
+    }
 
     #[test]
     fn each_number_reaches_its_place_and_has_a_range() {

@@ -92,6 +92,17 @@ impl LinkTlsError {
         Some(Self::Handshake { peer: peer.to_owned(), failure })
     }
 
+    /// Whether another try would end like this one, until a person mends something.
+    #[must_use]
+    pub const fn is_lasting(&self) -> bool {
+        match self {
+            Self::Handshake { failure, .. } => {
+                !matches!(failure, HandshakeFailure::Closed | HandshakeFailure::Broken(_))
+            }
+            Self::Unreadable { .. } | Self::Unusable { .. } | Self::Host(_) | Self::Ours(_) => true,
+        }
+    }
+
     pub(super) fn ours(error: impl fmt::Display) -> Self {
         Self::Ours(Error::General(error.to_string()))
     }

@@ -38,6 +38,9 @@ impl Future for ShardsEnded {
     }
 }
 
+/// How the names of the shards' threads begin.
+const SHARD_THREAD: &str = "shard-";
+
 /// Binds all listeners, then starts a thread a shard.
 pub(super) fn start<F>(
     clock: Clock,
@@ -57,7 +60,7 @@ where
     let (result, results) = mpsc::channel(setup.shards);
     for (index, (sockets, mail)) in sockets.into_iter().zip(mails).enumerate() {
         let (make, result) = (make.clone(), result.clone());
-        thread::Builder::new().name(format!("shard-{index}")).spawn(move || {
+        thread::Builder::new().name(format!("{SHARD_THREAD}{index}")).spawn(move || {
             let shard = || {
                 let kernel = EpollKernel::new(EpollIo::new(sockets), mail);
                 drive_epoll(&mut make(index, kernel), clock)
@@ -72,6 +75,11 @@ where
         })?;
     }
     Ok(Started { listening, mail, ended: ShardsEnded { results, running: setup.shards } })
+}
+
+/// Whether a thread of that name is one that catches its panics.
+pub(crate) fn is_shard(thread: &str) -> bool {
+    thread.starts_with(SHARD_THREAD)
 }
 
 /// The first line, so that it fits in one.

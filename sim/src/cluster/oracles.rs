@@ -123,10 +123,11 @@ impl Oracles {
         }
         self.one_view(node, before.as_deref(), &view, now_ms);
         let is_news = self.newest.as_ref().is_none_or(|newest| newest.epoch() < view.epoch());
-        if is_news && !self.nodes.is_stranger(node) {
-            if let Some(newest) = self.newest.replace(Arc::clone(&view)) {
-                self.none_taken_out_unharmed(&newest, &view, schedule, now_ms);
-            }
+        if is_news
+            && !self.nodes.is_stranger(node)
+            && let Some(newest) = self.newest.replace(Arc::clone(&view))
+        {
+            self.none_taken_out_unharmed(&newest, &view, schedule, now_ms);
         }
         let own = cluster.own();
         let member = view.members().get(&own.node);

@@ -49,7 +49,7 @@ pub enum Output {
         /// What.
         heartbeat: LinkHeartbeat,
     },
-    /// Send the newest view to a node without a vote.
+    /// Send the newest view to a node that dialled this one: it has no vote, or the consensus does not reach it.
     State {
         /// To whom.
         to: StoreId,

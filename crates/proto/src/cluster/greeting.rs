@@ -44,7 +44,11 @@ pub enum RefusedPeer {
     )]
     SameStore,
     /// A run that was followed by another.
-    #[error("it is an earlier run of node {:016x} than the cluster knows: stop it", .0.0)]
+    #[error(
+        "it is an earlier run of node {:016x} than the cluster knows: stop it, or, if it is the newest one, set the \
+         clock of its machine, by which runs are numbered where a disk was wiped",
+        .0.0
+    )]
     StaleIncarnation(NodeId),
 }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 /// Peers that are remembered: members, and as many that are not, or not any more.
 const PEERS_MAX: usize = 4 * crate::placement::MEMBERS_MAX;
 
-/// The view is sent to a node without a vote again if it has not said by then that it has it.
+/// The view is sent to a node that is behind again if it has not said by then that it has it.
 const STATE_AGAIN: Duration = Duration::from_millis(500);
 
 /// What is known of a peer from its links.

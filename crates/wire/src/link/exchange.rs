@@ -79,7 +79,7 @@ impl<'a> Response<'a> {
     }
 }
 
-/// STATE: what was agreed on, for a node without a vote: all of it, or what changed behind `from`.
+/// STATE: what was agreed on, for whoever dialled and is behind: all of it, or what changed behind `from`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct State<'a> {
     /// The view that this builds on; for a snapshot, 0.

@@ -1,11 +1,15 @@
 //! Connections that other nodes dial.
 
-use super::{ACCEPTED_MAX, connection, handshake};
+use super::{TurnedAway, connection, handshake};
 use crate::cluster::Cluster;
 use crate::platform::Platform;
 use axum::serve::Listener;
+use handshake::HandshakeError;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::Notify;
 
 /// Time for a dialler to say who it is.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(2);
@@ -16,45 +20,70 @@ pub(in crate::cluster) fn spawn<P: Platform>(cluster: &Cluster<P>, mut listener:
     let platform = cluster.inner.platform.clone();
     platform.spawn(async move {
         loop {
-            let (stream, _) = listener.accept().await;
-            // Beyond, nobody is told: these are no nodes of ours.
-            if cluster.inner.links.borrow().accepted >= ACCEPTED_MAX {
-                continue;
-            }
-            cluster.inner.links.borrow_mut().accepted += 1;
-            let accepted = cluster.clone();
-            cluster.inner.platform.spawn(async move {
-                serve(&accepted, stream).await;
-                accepted.inner.links.borrow_mut().accepted -= 1;
-            });
+            let (stream, from): (_, SocketAddr) = listener.accept().await;
+            let over = cluster.inner.links.borrow_mut().greets();
+            let accept = Accept { cluster: cluster.clone(), from: from.ip(), over };
+            cluster.inner.platform.spawn(accept.serve(stream));
         }
     });
 }
 
-async fn serve<P: Platform>(cluster: &Cluster<P>, stream: P::LinkStream) {
-    let tls = cluster.inner.tls.clone();
-    match tls {
-        None => exchange(cluster, stream).await,
-        Some(tls) => {
-            let secured = tokio::select! {
-                biased;
-                secured = tls.accept(stream) => secured.ok(),
-                () = cluster.inner.platform.sleep(HANDSHAKE_MAX) => None,
-            };
-            if let Some(stream) = secured {
-                exchange(cluster, stream).await;
-            }
-        }
-    }
+/// One that dialled.
+struct Accept<P: Platform> {
+    cluster: Cluster<P>,
+    from: IpAddr,
+    /// The handshake has to give way.
+    over: Rc<Notify>,
 }
 
-async fn exchange<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(cluster: &Cluster<P>, mut stream: S) {
-    let established = tokio::select! {
-        biased;
-        established = handshake::accept(cluster, &mut stream) => established.ok(),
-        () = cluster.inner.platform.sleep(HANDSHAKE_MAX) => None,
-    };
-    if let Some(established) = established {
-        connection::run(cluster, stream, established).await;
+impl<P: Platform> Accept<P> {
+    async fn serve(self, stream: P::LinkStream) {
+        match self.cluster.inner.tls.clone() {
+            None => self.exchange(stream).await,
+            Some(tls) => match self.in_time(tls.accept(stream)).await {
+                Some(Ok(stream)) => {
+                    self.cluster.inner.numbers.secured(&stream);
+                    self.exchange(stream).await;
+                }
+                Some(Err(error)) => self.turn_away(&error.into()),
+                None => self.greeted(),
+            },
+        }
+    }
+
+    async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(&self, mut stream: S) {
+        let cluster = &self.cluster;
+        match self.in_time(handshake::accept(cluster, &mut stream)).await {
+            Some(Ok(established)) => {
+                self.greeted();
+                cluster.inner.links.borrow_mut().accepted += 1;
+                connection::run(cluster, stream, established).await;
+                cluster.inner.links.borrow_mut().accepted -= 1;
+            }
+            Some(Err(error)) => self.turn_away(&error),
+            None => self.greeted(),
+        }
+    }
+
+    fn greeted(&self) {
+        self.cluster.inner.links.borrow_mut().greeted(&self.over);
+    }
+
+    fn turn_away(&self, error: &HandshakeError) {
+        self.greeted();
+        if error.is_lasting() && !error.is_itself() {
+            let (from, why, at) = (self.from, error.to_string(), self.cluster.now());
+            self.cluster.inner.links.borrow_mut().turned_away = Some(TurnedAway { from, why, at });
+        }
+    }
+
+    /// `None`: it takes too long, or has to give way to another.
+    async fn in_time<T>(&self, work: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = work => Some(done),
+            () = self.over.notified() => None,
+            () = self.cluster.inner.platform.sleep(HANDSHAKE_MAX) => None,
+        }
     }
 }

@@ -1,16 +1,18 @@
 //! One connection between two nodes: the task that owns its stream, after the handshake.
 
+use super::handshake;
 use super::outbox::Outbox;
 use super::parts::Parts;
 use crate::cluster::questions::{self, AskPromises, Promises, SignOff};
 use crate::cluster::{Cluster, identity};
 use crate::platform::Platform;
 use multibeam_consensus::AnswerError;
-use multibeam_proto::view::View;
-use multibeam_wire::Step;
+use multibeam_proto::view::{Undecodable, View};
 use multibeam_wire::link::{
-    Epoch, Identity, LinkDecoder, LinkDirection, LinkFrame, LinkHello, LinkPayload, LinkPurpose, State,
+    ClusterId, Epoch, Identity, LinkDecoder, LinkDirection, LinkFrame, LinkHello, LinkPayload, LinkPurpose,
+    State,
 };
+use multibeam_wire::{Bye, CloseCode, Step};
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
@@ -18,19 +20,23 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 /// Bytes asked of one read.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Questions of a peer that are being answered. The others wait in the stream.
-const ANSWERING_MAX: usize = 32;
+/// Questions of a peer that are being answered, or whose answers wait to be sent. The others wait in the stream.
+/// Only who dialled asks, so there are never two who read nothing of each other.
+pub(super) const ANSWERING_MAX: usize = 32;
 
 /// Bytes of a view that comes in parts.
 const STATE_BYTES_MAX: usize = multibeam_consensus::ASK_BYTES_MAX;
 
 /// How long a question of a peer may take here. Nobody waits longer for the answer.
 const ANSWER_MAX: Duration = Duration::from_secs(5);
+
+/// Time to take a BYE, and to end. Longer, and a peer that reads nothing would keep the place of its next link.
+const BYE_MAX: Duration = Duration::from_millis(100);
 
 /// What the handshake has made.
 #[derive(Debug)]
@@ -57,8 +63,30 @@ pub(super) enum Ended {
     Here,
     #[error("it ended the link: {0}")]
     Bye(String),
-    #[error("it sent what no link has: {0}")]
-    Broken(&'static str),
+    #[error("it sent what no link has: {1}")]
+    Broken(CloseCode, String),
+    #[error("what it sends is {0}")]
+    Later(Undecodable),
+}
+
+impl Ended {
+    fn broken(code: CloseCode, why: impl ToString) -> Self {
+        Self::Broken(code, why.to_string())
+    }
+
+    /// What the peer is told, if anything.
+    fn bye(&self) -> Option<(CloseCode, String)> {
+        match self {
+            Self::Broken(code, why) => Some((*code, why.clone())),
+            Self::Later(later) => Some((CloseCode::BadVersion, later.to_string())),
+            Self::Io(_) | Self::Closed | Self::Here | Self::Bye(_) => None,
+        }
+    }
+
+    /// Whether it would end like that again: a person has to mend something.
+    pub(super) const fn is_lasting(&self) -> bool {
+        matches!(self, Self::Broken(..) | Self::Later(_) | Self::Bye(_))
+    }
 }
 
 struct Connection<P: Platform, S> {
@@ -126,13 +154,16 @@ pub(super) async fn run<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
         answering: Rc::default(),
     };
     let ended = connection.exchange().await;
-    let Connection { established, outbox, .. } = connection;
-    let stood = cluster.inner.links.borrow_mut().ended(&established, &outbox);
+    let Connection { ref established, ref outbox, .. } = connection;
+    let stood = cluster.inner.links.borrow_mut().ended(established, outbox);
     outbox.close();
     if stood && established.purpose == LinkPurpose::Control {
         let Identity { store, incarnation, .. } = established.peer;
         cluster.inner.agent.borrow_mut().unlinked(store, incarnation, established.dialled, cluster.now());
         cluster.settle();
+    }
+    if let Some((code, detail)) = ended.bye() {
+        connection.say_bye(code, &detail).await;
     }
     ended
 }
@@ -167,9 +198,30 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
         }
     }
 
+    /// Ends the link by a BYE behind what is half written. What still comes is read, for to close a socket with
+    /// unread bytes would take the BYE back.
+    async fn say_bye(&mut self, code: CloseCode, detail: &str) {
+        let bye = LinkPayload::Bye(Bye { code: code as u16, detail: handshake::cut(detail) });
+        self.output.drain(..self.written);
+        self.output.extend_from_slice(&self.outbox.frame(&bye));
+        let (stream, output) = (&mut self.stream, &self.output);
+        let say = async {
+            stream.write_all(output).await?;
+            stream.shutdown().await?;
+            while stream.read(&mut [0; READ_BYTES]).await? > 0 {}
+            Ok::<_, io::Error>(())
+        };
+        tokio::select! {
+            biased;
+            // It may be gone already.
+            _ = say => {}
+            () = self.cluster.inner.platform.sleep(BYE_MAX) => {}
+        }
+    }
+
     /// Waits until bytes came or went; both in one go, so that neither side can hold up the other.
     async fn moved(&mut self) -> Result<(), Ended> {
-        let reads = self.answering.get() < ANSWERING_MAX;
+        let reads = !self.is_busy();
         std::future::poll_fn(|cx| {
             let mut moved = false;
             if self.written < self.output.len() {
@@ -209,15 +261,19 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
         .await
     }
 
+    fn is_busy(&self) -> bool {
+        self.answering.get() + self.outbox.answers() >= ANSWERING_MAX
+    }
+
     fn take_frames(&mut self) -> Result<(), Ended> {
         let input = std::mem::take(&mut self.input);
         let mut at = 0;
         let result = loop {
-            if self.answering.get() >= ANSWERING_MAX {
+            if self.is_busy() {
                 break Ok(());
             }
             match self.decoder.step(&input[at..]) {
-                Err(_) => break Err(Ended::Broken("bytes that are no frame")),
+                Err(rejection) => break Err(Ended::broken(rejection.close_code(), rejection)),
                 Ok(Step::Partial(_)) => break Ok(()),
                 Ok(Step::Frame(frame, taken)) => {
                     if let Err(ended) = self.take(&frame) {
@@ -240,7 +296,7 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
         if (self.outbox.sent().0.wrapping_sub(ack.0)) as i32 >= 0 {
             self.outbox.acked(ack);
         } else {
-            return Err(Ended::Broken("an acknowledgement of what was not sent"));
+            return Err(Ended::broken(CloseCode::AckInvalid, "an acknowledgement of what was not sent"));
         }
         let control = self.established.purpose == LinkPurpose::Control;
         if control {
@@ -249,7 +305,7 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
         match &frame.payload {
             LinkPayload::Bye(bye) => return Err(Ended::Bye(bye.detail.to_owned())),
             LinkPayload::Hello(_) | LinkPayload::Welcome(_) => {
-                return Err(Ended::Broken("a second handshake"));
+                return Err(Ended::broken(CloseCode::HelloTwice, "a second handshake"));
             }
             LinkPayload::Heartbeat(heartbeat) if control && !self.established.dialled => {
                 let lease = cluster.inner.agent.borrow_mut().heartbeat(peer, heartbeat, now);
@@ -261,26 +317,35 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
                 self.outbox.urgent(self.outbox.frame(&LinkPayload::Heartbeat(*heartbeat)));
             }
             LinkPayload::Heartbeat(_) if !control => {}
-            LinkPayload::Heartbeat(_) => return Err(Ended::Broken("a heartbeat where an answer belongs")),
+            LinkPayload::Heartbeat(_) => {
+                return Err(Ended::broken(CloseCode::WrongDirection, "a heartbeat where an answer belongs"));
+            }
             LinkPayload::Lease(lease) if control && self.established.dialled => {
                 cluster.inner.agent.borrow_mut().answered(peer, lease, now);
                 cluster.settle();
             }
-            LinkPayload::State(state) if control => self.take_state(frame.header.seq, state)?,
+            // Only who was dialled sends it: a node takes it from those it has chosen to ask.
+            LinkPayload::State(state) if control && self.established.dialled => {
+                self.take_state(frame.header.seq, state)?;
+            }
             LinkPayload::Request(request) if control => {
                 if self.kinds.len() > ANSWERING_MAX * 2 {
-                    return Err(Ended::Broken("too many questions at once"));
+                    return Err(Ended::broken(CloseCode::WindowExceeded, "too many questions at once"));
                 }
                 self.kinds.insert(request.number, request.kind);
                 let whole = self.requests.add(request.number, &request.part);
-                if let Some(bytes) = whole.map_err(|_| Ended::Broken("questions beyond all bounds"))? {
+                if let Some(bytes) = whole
+                    .map_err(|_| Ended::broken(CloseCode::WindowExceeded, "questions beyond all bounds"))?
+                {
                     let kind = self.kinds.remove(&request.number).unwrap_or(request.kind);
                     self.answer(request.number, kind, bytes);
                 }
             }
             LinkPayload::Response(response) if control => {
                 let whole = self.responses.add(response.number, &response.part);
-                if let Some(bytes) = whole.map_err(|_| Ended::Broken("answers beyond all bounds"))? {
+                if let Some(bytes) = whole
+                    .map_err(|_| Ended::broken(CloseCode::WindowExceeded, "answers beyond all bounds"))?
+                {
                     self.outbox.answered(response.number, bytes);
                 }
             }
@@ -288,7 +353,10 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
             | LinkPayload::State(_)
             | LinkPayload::Request(_)
             | LinkPayload::Response(_) => {
-                return Err(Ended::Broken("a frame of the other kind of connection"));
+                return Err(Ended::broken(
+                    CloseCode::WrongDirection,
+                    "a frame of the other kind or side of a connection",
+                ));
             }
         }
         Ok(())
@@ -296,29 +364,41 @@ impl<P: Platform, S: AsyncRead + AsyncWrite + Unpin> Connection<P, S> {
 
     fn take_state(&mut self, seq: multibeam_wire::Seq, state: &State<'_>) -> Result<(), Ended> {
         if !self.outbox.sequenced(seq) {
-            return Err(Ended::Broken("a part of the state out of order"));
+            return Err(Ended::broken(CloseCode::SeqBroken, "a part of the state out of order"));
         }
         if !state.snapshot || self.state.len() + state.part.bytes.len() > STATE_BYTES_MAX {
-            return Err(Ended::Broken("a state that can't be"));
+            return Err(Ended::broken(CloseCode::BadPayload, "a state that can't be"));
         }
         self.state.extend_from_slice(state.part.bytes);
         // The next part comes when this one is acknowledged; the last one needs no haste.
-        if state.part.more && self.established.dialled {
+        if state.part.more {
             let epoch = Epoch(self.cluster.view().epoch());
             let beat = multibeam_wire::link::LinkHeartbeat { number: 0, epoch };
             self.outbox.urgent(self.outbox.frame(&LinkPayload::Heartbeat(beat)));
         }
         if !state.part.more {
             let bytes = std::mem::take(&mut self.state);
-            match View::decode(&bytes) {
-                Ok(view) => {
-                    self.cluster.inner.agent.borrow_mut().applied(Arc::new(view), self.cluster.now());
-                    self.cluster.settle();
-                }
-                Err(error) => self.cluster.fail(format!("the view that another node sends: {error}")),
+            let view = View::decode(&bytes).map_err(|error| match error {
+                Undecodable::Version(_) => Ended::Later(error),
+                Undecodable::Damaged => Ended::broken(CloseCode::BadPayload, error),
+            })?;
+            if view.epoch() != state.to.0 {
+                return Err(Ended::broken(CloseCode::BadPayload, "a state of another epoch than it says"));
+            }
+            if self.knows_the_view() {
+                self.cluster.inner.agent.borrow_mut().applied(Arc::new(view), self.cluster.now());
+                self.cluster.settle();
             }
         }
         Ok(())
+    }
+
+    /// Whether the peer's view is this node's: nothing was agreed on without a cluster, and who leads the consensus
+    /// has all there is.
+    fn knows_the_view(&self) -> bool {
+        let agent = self.cluster.inner.agent.borrow();
+        let cluster = agent.own().cluster;
+        cluster != ClusterId::default() && self.established.peer.cluster == cluster && !agent.facts().leads
     }
 
     /// Answers beside what else the connection does.
@@ -357,7 +437,7 @@ enum Answer {
 
 async fn answer_of<P: Platform>(cluster: &Cluster<P>, peer: &Identity, kind: u16, bytes: &[u8]) -> Answer {
     // A node of no cluster has no opinion yet.
-    if cluster.inner.agent.borrow().own().cluster == Default::default() {
+    if cluster.inner.agent.borrow().own().cluster == ClusterId::default() {
         return Answer::None;
     }
     match kind {

@@ -6,8 +6,8 @@ use super::handshake::{self, HandshakeError};
 use super::{DIALS_MAX, Dialled};
 use crate::cluster::{Cluster, count, identity};
 use crate::platform::Platform;
-use multibeam_wire::link::LinkPurpose;
-use std::collections::BTreeSet;
+use multibeam_wire::link::{LinkPurpose, StoreId};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,21 +28,25 @@ pub(in crate::cluster) fn renew<P: Platform>(cluster: &Cluster<P>) {
     if !cluster.inner.settings.is_configured() {
         return;
     }
-    let wanted = wanted(cluster);
+    let mut wanted = wanted(cluster);
     let mut links = cluster.inner.links.borrow_mut();
     links.dialled.retain(|address, dialled| {
-        dialled.wanted.set(wanted.contains(address));
-        dialled.wanted.get()
+        let said = wanted.remove(address);
+        if said.is_none() {
+            dialled.is_unwanted();
+        }
+        said.map(|said| *dialled.said.borrow_mut() = said).is_some()
     });
-    for address in wanted {
+    for (address, said) in wanted {
         if links.dialled.len() >= DIALS_MAX {
             break;
         }
-        if links.own.contains(&address) || links.dialled.contains_key(&address) {
+        if links.own.contains(&address) {
             continue;
         }
         let dialled = Rc::new(Dialled::default());
         dialled.wanted.set(true);
+        *dialled.said.borrow_mut() = said;
         links.dialled.insert(address.clone(), Rc::clone(&dialled));
         for purpose in [LinkPurpose::Control, LinkPurpose::Data] {
             let dial = Dial {
@@ -56,24 +60,39 @@ pub(in crate::cluster) fn renew<P: Platform>(cluster: &Cluster<P>) {
     }
 }
 
-fn wanted<P: Platform>(cluster: &Cluster<P>) -> BTreeSet<String> {
+/// The addresses to dial, and which disks are said to be there.
+fn wanted<P: Platform>(cluster: &Cluster<P>) -> BTreeMap<String, Vec<StoreId>> {
     let settings = &cluster.inner.settings;
     let agent = cluster.inner.agent.borrow();
     let own = agent.own();
-    let mut wanted: BTreeSet<String> =
-        settings.initial_voters.iter().chain(&settings.join).cloned().collect();
-    let members = agent.view().members().iter().filter(|(node, _)| **node != own.node);
-    wanted.extend(members.map(|(_, member)| member.address.to_string()));
+    let configured = settings.initial_voters.iter().chain(&settings.join);
+    let mut wanted: BTreeMap<String, Vec<StoreId>> =
+        configured.map(|address| (address.clone(), Vec::new())).collect();
+    let mut say = |address: &str, store| wanted.entry(address.to_owned()).or_default().push(store);
+    for (_, member) in agent.view().members().iter().filter(|(node, _)| **node != own.node) {
+        say(&member.address, member.store);
+    }
     // Without a vote that is missing nothing may be decided, whether its node is a member or not.
-    let voters = agent.voters();
-    let voters = voters.all().filter(|store| *store != own.store);
-    wanted.extend(voters.filter_map(|store| agent.view().address_of(store).map(str::to_owned)));
-    wanted.extend(agent.peers(cluster.now()).filter_map(|status| {
-        let linked = status.peer.is_linked() && !status.peer.address.is_empty();
-        linked.then(|| status.peer.address.to_string())
-    }));
+    for store in agent.voters().all().filter(|store| *store != own.store) {
+        if let Some(address) = agent.view().address_of(store) {
+            say(address, store);
+        }
+    }
+    for status in agent.peers(cluster.now()) {
+        if status.peer.is_linked() && !status.peer.address.is_empty() {
+            say(&status.peer.address, status.store);
+        }
+    }
     wanted.remove(own.address.as_str());
+    wanted.retain(|address, _| settings.may_dial(address));
     wanted
+}
+
+impl Dialled {
+    fn is_unwanted(&self) {
+        self.wanted.set(false);
+        self.changed.notify_one();
+    }
 }
 
 /// An address, and what for.
@@ -88,16 +107,17 @@ impl<P: Platform> Dial<P> {
     /// Keeps a connection there for as long as it is wanted.
     async fn keep(self) {
         let mut pause = PAUSE_MIN;
-        while self.dialled.wanted.get() {
+        while self.is_due().await {
             let trouble = match self.once().await {
-                Ok(ended) => {
-                    pause = PAUSE_MIN;
+                Ok((ended, stood)) => {
+                    pause = self.pause_after(&ended, stood, pause);
                     ended.to_string()
                 }
                 Err(error) if error.is_itself() => {
                     let mut links = self.cluster.inner.links.borrow_mut();
                     links.own.insert(self.address.clone());
                     links.dialled.remove(&self.address);
+                    self.dialled.is_unwanted();
                     return;
                 }
                 Err(error) => {
@@ -109,10 +129,43 @@ impl<P: Platform> Dial<P> {
             };
             if self.purpose == LinkPurpose::Control {
                 *self.dialled.trouble.borrow_mut() = Some(trouble);
-                self.dialled.peer.set(None);
             }
             self.cluster.inner.platform.sleep(self.jittered(pause)).await;
         }
+    }
+
+    /// One that ends at once is no better than a dial that fails.
+    fn pause_after(&self, ended: &Ended, stood: Duration, pause: Duration) -> Duration {
+        if ended.is_lasting() {
+            PAUSE_REFUSED
+        } else if stood >= self.cluster.inner.settings.times.silent_after {
+            PAUSE_MIN
+        } else {
+            (pause * 2).min(PAUSE_MAX)
+        }
+    }
+
+    /// Waits until a dial is of use. `false`: it is wanted no more.
+    async fn is_due(&self) -> bool {
+        while self.dialled.wanted.get() {
+            let (elsewhere, present) = {
+                let links = self.cluster.inner.links.borrow();
+                (links.is_elsewhere(&self.dialled, self.purpose), links.at(&self.address).is_some())
+            };
+            // Data needs nobody who is not in touch.
+            if !elsewhere && (present || self.purpose == LinkPurpose::Control) {
+                return true;
+            }
+            if elsewhere && self.purpose == LinkPurpose::Control {
+                *self.dialled.trouble.borrow_mut() = None;
+            }
+            tokio::select! {
+                biased;
+                () = self.dialled.changed.notified(), if self.purpose == LinkPurpose::Data => {}
+                () = self.cluster.inner.platform.sleep(PAUSE_REFUSED) => {}
+            }
+        }
+        false
     }
 
     /// From half of it to all of it, so that nodes that lost each other do not meet each time.
@@ -121,22 +174,21 @@ impl<P: Platform> Dial<P> {
         pause * (512 + part) / 1024
     }
 
-    async fn once(&self) -> Result<Ended, HandshakeError> {
+    /// How a connection ended, and how long it stood.
+    async fn once(&self) -> Result<(Ended, Duration), HandshakeError> {
         let cluster = &self.cluster;
-        // Data needs nobody who is not in touch.
-        if self.purpose == LinkPurpose::Data && self.dialled.peer.get().is_none() {
-            return Err(HandshakeError::Ended);
-        }
         count(&cluster.inner.numbers.dials);
         let stream = self.in_time(cluster.inner.platform.dial(&self.address)).await??;
         match cluster.inner.tls.clone() {
             None => self.exchange(stream).await,
             Some(tls) => {
+                // Of the peer's judgement of this node the first read tells.
                 let host = self.address.rsplit_once(':').map_or(self.address.as_str(), |(host, _)| host);
                 let host = host.trim_start_matches('[').trim_end_matches(']');
-                let secured = self.in_time(tls.dial(stream, host)).await?;
-                let secured = secured.map_err(|error| std::io::Error::other(error.to_string()))?;
-                self.exchange(secured).await
+                let secured = self.in_time(tls.dial(stream, host)).await??;
+                cluster.inner.numbers.secured(&secured);
+                let exchanged = self.exchange(secured).await;
+                exchanged.map_err(|error| error.of_tls(&format!("the node at {host}")))
             }
         }
     }
@@ -144,16 +196,19 @@ impl<P: Platform> Dial<P> {
     async fn exchange<S: AsyncRead + AsyncWrite + Unpin>(
         &self,
         mut stream: S,
-    ) -> Result<Ended, HandshakeError> {
+    ) -> Result<(Ended, Duration), HandshakeError> {
         let cluster = &self.cluster;
         let mut established =
             self.in_time(handshake::dial(cluster, &mut stream, self.purpose, &self.address)).await??;
         if self.purpose == LinkPurpose::Control {
-            self.dialled.peer.set(Some(established.peer));
+            self.dialled.known.set(Some(established.peer.store));
+            self.dialled.changed.notify_one();
             *self.dialled.trouble.borrow_mut() = None;
             established.address.clone_from(&self.address);
         }
-        Ok(connection::run(cluster, stream, established).await)
+        let began = cluster.now();
+        let ended = connection::run(cluster, stream, established).await;
+        Ok((ended, cluster.now().since(began)))
     }
 
     async fn in_time<T>(&self, work: impl Future<Output = T>) -> Result<T, HandshakeError> {

@@ -1,7 +1,9 @@
 //! LINK_HELLO and LINK_WELCOME: who is at the other end, and whether to talk to them.
 
+use super::ACCEPTED_MAX;
 use super::connection::Established;
 use crate::cluster::{Cluster, count, identity};
+use crate::link_tls::LinkTlsError;
 use crate::platform::Platform;
 use multibeam_proto::cluster::{Greeting, RefusedPeer};
 use multibeam_wire::link::{
@@ -23,6 +25,8 @@ pub(super) enum HandshakeError {
     #[error("it refuses this node: {0}")]
     Refused(String),
     #[error("{0}")]
+    Tls(#[from] LinkTlsError),
+    #[error("{0}")]
     Unwanted(RefusedPeer),
     #[error("this node has too many links")]
     Full,
@@ -33,6 +37,21 @@ pub(super) enum HandshakeError {
 impl HandshakeError {
     pub(super) const fn is_itself(&self) -> bool {
         matches!(self, Self::Unwanted(RefusedPeer::Itself))
+    }
+
+    /// Whether it is about who the peer is, and not about the connection: a person has to mend something.
+    pub(super) const fn is_lasting(&self) -> bool {
+        match self {
+            Self::Tls(error) => error.is_lasting(),
+            Self::NoLink | Self::Refused(_) | Self::Unwanted(_) | Self::Full | Self::Store(_) => true,
+            Self::Io(_) | Self::Ended => false,
+        }
+    }
+
+    /// As it is, or what it says about TLS to whoever dialled `peer`.
+    pub(super) fn of_tls(self, peer: &str) -> Self {
+        let tls = if let Self::Io(error) = &self { LinkTlsError::of_stream(peer, error) } else { None };
+        tls.map_or(self, Self::Tls)
     }
 }
 
@@ -84,7 +103,15 @@ pub(super) async fn accept<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
     let said = read(stream, LinkDirection::ToAcceptor, &mut input).await?;
     let Some((purpose, address, clients, weight)) = said.hello else { return Err(HandshakeError::NoLink) };
     let invited = cluster.inner.settings.names(&address);
-    if let Err(error) = greet(cluster, &said.identity, invited) {
+    let full = cluster.inner.links.borrow().accepted >= ACCEPTED_MAX;
+    let greeted = if full { Err(HandshakeError::Full) } else { greet(cluster, &said.identity, invited) };
+    if let Err(error) = greeted {
+        if error.is_itself() {
+            // By another name than it knows of: it finds out from who answers.
+            let identity = cluster.inner.agent.borrow().identity();
+            send(stream, &LinkPayload::Welcome(identity)).await?;
+            return Err(error);
+        }
         let detail = error.to_string();
         let bye = Bye { code: code_of(&error) as u16, detail: cut(&detail) };
         // It may be gone already.
@@ -94,6 +121,10 @@ pub(super) async fn accept<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
     }
     let identity = cluster.inner.agent.borrow().identity();
     send(stream, &LinkPayload::Welcome(identity)).await?;
+    if cluster.own().cluster != identity.cluster {
+        // It has joined one meanwhile: the dialler is to know.
+        return Err(HandshakeError::Ended);
+    }
     Ok(Established { peer: said.identity, purpose, dialled: false, address, clients, weight, input })
 }
 
@@ -114,7 +145,7 @@ fn greet<P: Platform>(cluster: &Cluster<P>, peer: &Identity, invited: bool) -> R
 fn adopt<P: Platform>(cluster: &Cluster<P>, adopted: ClusterId) -> Result<(), HandshakeError> {
     identity::belong(&cluster.inner.store, adopted, None)
         .map_err(|error| HandshakeError::Store(error.to_string()))?;
-    cluster.inner.agent.borrow_mut().adopted(adopted);
+    cluster.adopted(adopted);
     Ok(())
 }
 
@@ -130,6 +161,7 @@ fn code_of(error: &HandshakeError) -> CloseCode {
             | RefusedPeer::SameStore,
         )
         | HandshakeError::Io(_)
+        | HandshakeError::Tls(_)
         | HandshakeError::Ended
         | HandshakeError::NoLink
         | HandshakeError::Refused(_)
@@ -138,7 +170,7 @@ fn code_of(error: &HandshakeError) -> CloseCode {
 }
 
 /// As much as fits a BYE.
-fn cut(detail: &str) -> &str {
+pub(super) fn cut(detail: &str) -> &str {
     let mut end = detail.len().min(multibeam_wire::limits::DETAIL_BYTES_MAX);
     while !detail.is_char_boundary(end) {
         end -= 1;

@@ -3,7 +3,7 @@
 //! Signs of life pass everything else, one frame at a time. The view is a latest value: what is replaced
 //! before it was begun is never sent.
 
-use multibeam_consensus::Unreachable;
+use multibeam_consensus::{ASK_BYTES_MAX, Unreachable};
 use multibeam_proto::Time;
 use multibeam_wire::Seq;
 use multibeam_wire::limits::LINK_PART_BYTES_MAX;
@@ -16,14 +16,27 @@ use tokio::sync::{Notify, oneshot};
 /// Signs of life and answers to them that wait. More are of a peer that takes nothing, and will be closed.
 const URGENT_MAX: usize = 32;
 
-/// Questions and answers that wait to be sent.
-const BULK_MAX: usize = 64;
+/// Questions that wait to be sent. Their answers have a room of their own, or a node that asks much would lose what
+/// it is asked.
+const QUESTIONS_MAX: usize = 64;
+
+/// Answers that wait to be sent; a connection takes no more questions than it has room for answers.
+const ANSWERS_MAX: usize = super::connection::ANSWERING_MAX;
+
+/// Bytes of questions that wait to be sent, and of answers: two of the longest, which is what the other side puts
+/// together at a time (`parts.rs`).
+const BULK_BYTES_MAX: usize = 2 * ASK_BYTES_MAX;
 
 /// Questions without an answer.
 const OPEN_MAX: usize = 64;
 
-/// The window that this node grants on links: one STATE of any size.
+/// What the field `window` says on links. Nobody counts by it: of STATE one part goes at a time, and questions and
+/// answers have the bounds above.
 pub(super) const WINDOW: u16 = 64;
+
+const _: () =
+    assert!(QUESTIONS_MAX <= super::parts::MESSAGES_MAX && ANSWERS_MAX <= super::parts::MESSAGES_MAX);
+const _: () = assert!(BULK_BYTES_MAX <= super::parts::BYTES_MAX);
 
 /// The newest view, as it is sent.
 #[derive(Clone, Debug)]
@@ -107,7 +120,12 @@ impl Outbox {
         let mut open = self.open.borrow_mut();
         // Whoever waits no more takes no room.
         open.retain(|_, waiting| !waiting.is_closed());
-        if open.len() >= OPEN_MAX || self.bulk.borrow().len() >= BULK_MAX || self.is_closed() {
+        self.bulk.borrow_mut().retain(|(message, _, at)| match message {
+            Bulk::Request { number, .. } => *at > 0 || open.contains_key(number),
+            Bulk::Response { .. } => true,
+        });
+        let full = !self.has_room(false, bytes.len());
+        if open.len() >= OPEN_MAX || full || self.is_closed() {
             let _ = answer.send(Err(Unreachable));
             return;
         }
@@ -118,14 +136,31 @@ impl Outbox {
         self.changed.notify_one();
     }
 
-    /// Whether there is room for one more answer.
+    /// Whether it goes: an answer for which there is no room is dropped, and the asker gives up by itself.
     pub(super) fn answer(&self, number: u64, bytes: Vec<u8>) -> bool {
-        if self.bulk.borrow().len() >= BULK_MAX {
-            return false;
+        let room = self.has_room(true, bytes.len());
+        if room {
+            self.bulk.borrow_mut().push_back((Bulk::Response { number }, bytes, 0));
+            self.changed.notify_one();
         }
-        self.bulk.borrow_mut().push_back((Bulk::Response { number }, bytes, 0));
-        self.changed.notify_one();
-        true
+        room
+    }
+
+    /// Answers that wait to be sent.
+    pub(super) fn answers(&self) -> usize {
+        self.waiting(true).0
+    }
+
+    fn has_room(&self, answers: bool, more: usize) -> bool {
+        let (count, bytes) = self.waiting(answers);
+        count < if answers { ANSWERS_MAX } else { QUESTIONS_MAX } && bytes + more <= BULK_BYTES_MAX
+    }
+
+    /// Answers or questions that are not all sent, and their bytes.
+    fn waiting(&self, answers: bool) -> (usize, usize) {
+        let bulk = self.bulk.borrow();
+        let such = bulk.iter().filter(|(message, _, _)| matches!(message, Bulk::Response { .. }) == answers);
+        such.fold((0, 0), |(count, sum), (_, bytes, _)| (count + 1, sum + bytes.len()))
     }
 
     /// An answer came; nobody may wait for it any more.
@@ -229,5 +264,39 @@ impl Drop for Outbox {
         for (_, answer) in std::mem::take(&mut *self.open.borrow_mut()) {
             let _ = answer.send(Err(Unreachable));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(outbox: &Outbox, bytes: usize) -> oneshot::Receiver<Result<Vec<u8>, Unreachable>> {
+        let (answer, answered) = oneshot::channel();
+        outbox.ask(1, vec![0; bytes], answer);
+        answered
+    }
+
+    #[test]
+    fn questions_that_wait_take_no_room_from_answers() {
+        let outbox = Outbox::new(Time(0));
+        let mut asked: Vec<_> = (0..QUESTIONS_MAX).map(|_| ask(&outbox, 10)).collect();
+        assert!(asked.iter_mut().all(|answer| answer.try_recv().is_err()), "all wait");
+        assert_eq!(ask(&outbox, 10).try_recv(), Ok(Err(Unreachable)));
+        assert!((0..ANSWERS_MAX as u64).all(|number| outbox.answer(number, vec![0; 10])));
+        assert!(!outbox.answer(99, vec![0; 10]) && outbox.answers() == ANSWERS_MAX);
+        // Who gave up makes room.
+        asked.pop();
+        assert!(ask(&outbox, 10).try_recv().is_err());
+    }
+
+    #[test]
+    fn what_waits_has_a_bound_in_bytes() {
+        let outbox = Outbox::new(Time(0));
+        let waits = [ask(&outbox, ASK_BYTES_MAX), ask(&outbox, ASK_BYTES_MAX)];
+        assert_eq!(ask(&outbox, 1).try_recv(), Ok(Err(Unreachable)));
+        assert!(outbox.answer(1, vec![0; ASK_BYTES_MAX]) && !outbox.answer(2, vec![0; ASK_BYTES_MAX + 1]));
+        drop(waits);
+        assert!(ask(&outbox, 1).try_recv().is_err());
     }
 }

@@ -5,10 +5,10 @@ use multibeam_wire::link::Part;
 use std::collections::BTreeMap;
 
 /// Bytes of all unfinished messages of a connection: two of the longest.
-const BYTES_MAX: usize = 2 * ASK_BYTES_MAX;
+pub(super) const BYTES_MAX: usize = 2 * ASK_BYTES_MAX;
 
 /// Unfinished messages of a connection.
-const MESSAGES_MAX: usize = 64;
+pub(super) const MESSAGES_MAX: usize = 64;
 
 /// A peer that sends more than anybody asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
