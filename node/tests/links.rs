@@ -69,10 +69,12 @@ impl Wire {
     fn accept(listener: &TcpListener, purpose: LinkPurpose, cluster: ClusterId) -> Self {
         loop {
             let mut wire = Self::new(listener.accept().unwrap().0, LinkDirection::ToAcceptor);
-            let said = wire.next(|payload| match payload {
-                LinkPayload::Hello(hello) => Some(hello.purpose),
-                _ => None,
-            });
+            let said =
+                wire.next(
+                    |payload| {
+                        if let LinkPayload::Hello(hello) = payload { Some(hello.purpose) } else { None }
+                    },
+                );
             if said == Ok(purpose) {
                 wire.send(&LinkPayload::Welcome(identity(cluster)));
                 return wire;
@@ -116,9 +118,10 @@ impl Wire {
             match self.decoder.step(&self.input).unwrap() {
                 Step::Frame(frame, taken) => {
                     let found = wanted(&frame.payload);
-                    let bye = match frame.payload {
-                        LinkPayload::Bye(bye) => Some(End::Bye(bye.code, bye.detail.to_owned())),
-                        _ => None,
+                    let bye = if let LinkPayload::Bye(bye) = frame.payload {
+                        Some(End::Bye(bye.code, bye.detail.to_owned()))
+                    } else {
+                        None
                     };
                     self.input.drain(..taken);
                     if let Some(bye) = bye {
