@@ -296,7 +296,10 @@ impl Leading {
             return Vec::new();
         }
         self.asked = Some(now);
-        let asked = |voter| Act::AskPromises { voter, wanted: self.removals.wanted(voter) };
+        let asked = |voter| Act::AskPromises {
+            voter,
+            wanted: self.removals.wanted(&input.facts.voters, input.own.store, voter),
+        };
         input.facts.voters.all().filter(|voter| reached(*voter)).map(asked).collect()
     }
 }

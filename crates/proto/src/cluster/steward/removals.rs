@@ -7,7 +7,7 @@ use crate::cluster::outlasts;
 use crate::planted::{self, Bug};
 use crate::time::Time;
 use crate::view::{Member, Op};
-use multibeam_wire::link::{Incarnation, NodeId, StoreId};
+use multibeam_wire::link::{Incarnation, NodeId, StoreId, Voters};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -85,9 +85,15 @@ impl Removals {
         self.by_node.retain(|node, _| still.contains(node));
     }
 
-    /// What a voter is to be asked for.
-    pub(super) fn wanted(&self, voter: StoreId) -> Vec<Wish> {
-        let open = self.by_node.iter().filter(|(_, removal)| !removal.counts.contains_key(&voter));
+    /// What a voter is to be asked for. This node's own vote, of `own`, is the last that is asked for: a promise of
+    /// its alone, made where it was cut off and heard one peer a moment less than others, would decide nothing, and
+    /// would have that peer taken out once this node is back.
+    pub(super) fn wanted(&self, voters: &Voters, own: StoreId, voter: StoreId) -> Vec<Wish> {
+        let others =
+            |removal: &Removal| voters.majority(|voter| voter == own || removal.counts.contains_key(&voter));
+        let is_open =
+            |removal: &Removal| !removal.counts.contains_key(&voter) && (voter != own || others(removal));
+        let open = self.by_node.iter().filter(|(_, removal)| is_open(removal));
         let wish = |(node, removal): (&NodeId, &Removal)| {
             let Removal { incarnation, joined, forced, .. } = *removal;
             Wish { given_up: GivenUp { node: *node, incarnation, joined }, forced }
