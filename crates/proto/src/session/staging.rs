@@ -15,7 +15,14 @@
 //! behind whatever made the acknowledgement known. Where a session has fixed headers, or calls the feed's
 //! messages something else, its frames are made one by one.
 
-use super::{Answer, Phase, Runs, Session, Standing, SubState};
+mod draft;
+mod taken;
+
+pub use draft::Staged;
+
+use draft::{Draft, Effect, varint_bytes};
+
+use super::{Answer, Phase, Session, Standing, SubState};
 use crate::class::Overflow;
 use crate::config::ShardConfig;
 use crate::feed::{Feed, NextStep};
@@ -25,51 +32,13 @@ use crate::planted::{self, Bug};
 use crate::stats::{Stat, Stats};
 use crate::time::Time;
 use multibeam_wire::{
-    Addresses, ChannelId, Encoder, Features, FrameType, Gap, GapReason, Generation, GoAway, GoAwayReason,
-    HEADER_BYTES, Header, Part, Parts, Payload, Position, Receipts, Refusal, Seq, Subscribed, Welcome,
+    Addresses, Features, Gap, GapReason, Generation, GoAway, GoAwayReason, HEADER_BYTES, Part, Parts,
+    Payload, Position, Receipts, Refusal, Subscribed, Welcome,
     limits::{ADDRESSES_MAX, RECEIPT_RANGES_MAX},
 };
 use smallvec::SmallVec;
 use smol_str::SmolStr;
-use std::ops::Range;
 use std::time::Duration;
-
-/// A part of what was made and not yet taken.
-#[derive(Clone, Copy, Debug)]
-pub struct Staged {
-    bytes: usize,
-    /// The acknowledgement that it makes known.
-    ack: Seq,
-    effect: Effect,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Effect {
-    /// The queued answer behind so many others, which only a leader may give, is on its way.
-    Answer {
-        behind: u32,
-    },
-    /// So many receipts are.
-    Receipts(usize),
-    /// Carried nothing but the header.
-    Header,
-    /// The word of this number, on whether to go elsewhere, is on its way.
-    Away(u8),
-    /// A gap up to there. `joined`: it goes with the frame behind it, wholly or not at all: on a slow line
-    /// that message would be evicted before its turn, and gap would follow gap for ever.
-    Gap {
-        sub: u32,
-        to: Position,
-        joined: bool,
-    },
-    /// So many messages of the sub's feed, from that index on.
-    Run {
-        sub: u32,
-        first: u64,
-        count: u32,
-    },
-    Farewell,
-}
 
 /// What [`crate::Shard::stage`] made.
 #[derive(Clone, Copy, Debug, Default)]
@@ -108,96 +77,6 @@ pub(crate) struct Context<'a> {
     pub(crate) now: Time,
     /// Set by staging: a topic whose class disconnects has overrun the session.
     pub(crate) too_slow: bool,
-}
-
-/// Frames under way to the output, as if all were taken already.
-struct Draft<'a> {
-    out: &'a mut Vec<u8>,
-    staged: &'a mut Vec<Staged>,
-    start: usize,
-    bytes_max: usize,
-    compact: bool,
-    seq: Seq,
-    told: Seq,
-    ack: Seq,
-    window: u16,
-    in_flight_bytes: u32,
-    in_flight_frames: usize,
-    run: Option<Run>,
-}
-
-impl Draft<'_> {
-    fn bytes(&self) -> usize {
-        self.out.len() - self.start + self.run.map_or(0, |run| run.bytes)
-    }
-
-    fn full(&self) -> bool {
-        self.bytes() >= self.bytes_max
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes() == 0
-    }
-
-    fn frame(&mut self, payload: &Payload<'_>, effect: Effect) {
-        let mut encoder =
-            if self.compact { Encoder::resume(self.seq, self.told, self.window) } else { Encoder::new() };
-        if payload.frame_type().sequenced() {
-            self.seq = self.seq.next();
-        }
-        let before = self.out.len();
-        encoder.encode(payload, self.seq, self.ack, self.window, self.out);
-        self.told = self.ack;
-        self.staged.push(Staged { bytes: self.out.len() - before, ack: self.ack, effect });
-    }
-
-    /// Makes the newest acknowledgement known, so that frames that repeat it can follow.
-    fn tell_ack(&mut self) {
-        if self.compact && self.told != self.ack {
-            self.frame(&Payload::ACK, Effect::Header);
-        }
-    }
-
-    /// One message of a feed, with the session's own header and channel.
-    fn copy(&mut self, stored: &StoredFrame<'_>, channel: ChannelId, skipped: bool) {
-        let len = varint_bytes(channel.0) + stored.rest.len();
-        self.seq = self.seq.next();
-        if self.compact {
-            self.out.push(FrameType::Data as u8);
-            put_varint(self.out, len as u32);
-        } else {
-            let header = Header {
-                frame_type: FrameType::Data,
-                seq: self.seq,
-                ack_seq: self.ack,
-                window: self.window,
-                len: len as u16,
-            };
-            self.out.extend_from_slice(&header.to_bytes());
-            self.told = self.ack;
-        }
-        put_varint(self.out, channel.0);
-        let flags = self.out.len();
-        self.out.extend_from_slice(stored.rest);
-        if skipped {
-            self.out[flags] |= SKIPPED;
-        }
-    }
-}
-
-/// The bit of a delivery's flags.
-const SKIPPED: u8 = 1;
-
-fn varint_bytes(value: u32) -> usize {
-    (31 - (value | 1).leading_zeros()) as usize / 7 + 1
-}
-
-fn put_varint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value as u8 | 0x80);
-        value >>= 7;
-    }
-    out.push(value as u8);
 }
 
 /// How a run goes out.
@@ -541,157 +420,5 @@ impl Session {
         }
         let payload = self.payload_bytes(feed, place, index);
         payload as usize + if self.compact { 1 + varint_bytes(payload) } else { HEADER_BYTES }
-    }
-
-    /// The kernel took `taken` of the bytes that [`Session::stage`] made. Returns where the
-    /// last frame of which it took anything ends: the bytes between are owed to the socket.
-    pub(crate) fn commit(
-        &mut self,
-        taken: usize,
-        staged: &[Staged],
-        heartbeat_in: Duration,
-        runs: &mut Runs,
-        context: &mut Context<'_>,
-    ) -> usize {
-        let (mut end, mut joined, mut all) = (0, false, true);
-        for part in staged {
-            if end >= taken && !joined {
-                all = false;
-                break;
-            }
-            if end == 0 {
-                // Every frame is a sign of life.
-                self.heartbeat_owed = false;
-                if self.phase == Phase::Open {
-                    self.heartbeat_at = context.now + heartbeat_in;
-                }
-            }
-            self.told_ack = part.ack;
-            match part.effect {
-                Effect::Run { sub, first, count } => {
-                    let enough = taken.saturating_sub(end);
-                    let (frames, bytes) =
-                        self.begun(sub, first..first + u64::from(count), part.bytes, enough, context);
-                    self.delivered(sub, first, frames, runs, context);
-                    end += bytes;
-                    joined = false;
-                    if frames < count {
-                        all = false;
-                        break;
-                    }
-                }
-                effect @ (Effect::Answer { .. }
-                | Effect::Receipts(_)
-                | Effect::Header
-                | Effect::Away(_)
-                | Effect::Gap { .. }
-                | Effect::Farewell) => {
-                    end += part.bytes;
-                    joined = matches!(effect, Effect::Gap { joined: true, .. });
-                    self.apply(effect, runs, context);
-                }
-            }
-        }
-        self.requeue(staged, end, context);
-        // A send of an old tail alone says nothing of the window.
-        if all && !staged.is_empty() {
-            self.blocked = self.blocks_when_taken;
-        }
-        if end > taken {
-            context.stats.add(Stat::HalfWritten, 1);
-        }
-        self.requests.rest(false);
-        end
-    }
-
-    /// How many of these frames the kernel has begun to take when it took `taken` bytes of them, at least
-    /// one, and the bytes of those.
-    fn begun(
-        &self,
-        place: u32,
-        range: Range<u64>,
-        bytes: usize,
-        taken: usize,
-        context: &Context<'_>,
-    ) -> (u32, usize) {
-        let count = (range.end - range.start) as u32;
-        if taken >= bytes {
-            return (count, bytes);
-        }
-        let feed = self.subscriptions.at(place).and_then(|sub| context.feeds.at(sub.feed));
-        let Some(feed) = feed else { return (count, bytes) };
-        let mut end = self.frame_bytes(feed, place, range.start);
-        let mut frames = 1;
-        while end < taken {
-            end += self.frame_bytes(feed, place, range.start + u64::from(frames));
-            frames += 1;
-        }
-        (frames, end)
-    }
-
-    fn delivered(&mut self, place: u32, first: u64, frames: u32, runs: &mut Runs, context: &mut Context<'_>) {
-        let Some(sub) = self.subscriptions.at(place) else { return };
-        let Some(feed) = context.feeds.at(sub.feed) else { return };
-        for index in first..first + u64::from(frames) {
-            let payload = self.payload_bytes(feed, place, index);
-            self.credit.took(runs, payload, context.now);
-        }
-        context.stats.add(Stat::Delivered, frames.into());
-        let next = first + u64::from(frames);
-        let Some(last) = feed.entry(next - 1) else { return };
-        self.moved(place, feed.position(last.offset), Some(next));
-    }
-
-    fn apply(&mut self, effect: Effect, runs: &mut Runs, context: &mut Context<'_>) {
-        match effect {
-            Effect::Header | Effect::Run { .. } => {}
-            Effect::Away(word) => self.told_away = word,
-            Effect::Farewell => self.farewell_taken = true,
-            Effect::Receipts(count) => self.requests.receipts_taken(count),
-            Effect::Answer { behind } => match self.requests.answer_taken(behind) {
-                Some(Answer::Subscribed { request: Some(request), .. } | Answer::Refused { request, .. }) => {
-                    self.requests.finish(request);
-                }
-                Some(Answer::Welcome | Answer::Subscribed { request: None, .. }) | None => {}
-            },
-            Effect::Gap { sub, to, .. } => {
-                context.stats.add(Stat::Gaps, 1);
-                self.credit.took(runs, 0, context.now);
-                self.moved(sub, to, None);
-            }
-        }
-    }
-
-    fn moved(&mut self, place: u32, to: Position, next: Option<u64>) {
-        let Some(sub) = self.subscriptions.at_mut(place) else { return };
-        assert!(sub.cursor < to, "{:?} moved from {} back to {to}", sub.id, sub.cursor);
-        sub.cursor = to;
-        sub.index = next.unwrap_or(sub.index);
-        sub.state = SubState::Live;
-    }
-
-    /// Whoever got something is behind all others from here on, or busy topics would starve
-    /// them. Only what was taken counts: else whose turn it is could depend on how much
-    /// was staged.
-    fn requeue(&mut self, staged: &[Staged], end: usize, context: &Context<'_>) {
-        let (mut at, mut served) = (0, None);
-        for part in staged {
-            if at >= end {
-                break;
-            }
-            at += part.bytes;
-            let (Effect::Run { sub, .. } | Effect::Gap { sub, .. }) = part.effect else { continue };
-            if served.replace(sub) == Some(sub) {
-                continue;
-            }
-            self.subscriptions.unlink(sub);
-            let more = self.subscriptions.at(sub).is_some_and(|known| {
-                let feed = context.feeds.at(known.feed);
-                feed.is_some_and(|feed| feed.next_step(known.cursor, known.index, context.now).is_some())
-            });
-            if more {
-                self.subscriptions.push_pending(sub);
-            }
-        }
     }
 }
