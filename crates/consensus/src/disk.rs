@@ -1,6 +1,8 @@
 //! The file below the store, which the caller gives: a real one, or the simulator's.
 
 use redb::StorageBackend;
+use std::sync::Arc;
+use std::time::Duration;
 use std::{fmt, io};
 
 /// A file of random access, of which what was synced survives a loss of power.
@@ -42,6 +44,11 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// call succeeds.
     fn sync(&self) -> io::Result<()>;
 
+    /// How long the longest sync took, where that is measured. Whoever syncs waits for it.
+    fn longest_sync(&self) -> Duration {
+        Duration::ZERO
+    }
+
     /// Writes all of `data` at `offset`, inside the file.
     ///
     /// # Errors
@@ -51,9 +58,9 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
 
 /// A disk as redb wants it.
 #[derive(Debug)]
-pub(crate) struct Backend<D>(pub(crate) D);
+pub(crate) struct Backend(pub(crate) Arc<dyn Disk>);
 
-impl<D: Disk> StorageBackend for Backend<D> {
+impl StorageBackend for Backend {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }

@@ -25,7 +25,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// How the values are written. A later build that writes them otherwise takes the next number.
 const FORMAT: u8 = 1;
@@ -88,7 +87,7 @@ struct Inner {
     committed: Mutex<Option<u64>>,
     /// The newest snapshot, so that each node that needs it gets the same bytes.
     snapshot: Mutex<Option<Kept>>,
-    longest_write: Mutex<Duration>,
+    disk: Arc<dyn Disk>,
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -103,12 +102,12 @@ impl Store {
     /// # Errors
     /// See [`StoreError`].
     pub fn open(disk: impl Disk) -> Result<Self, StoreError> {
-        let open = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(Backend(disk));
+        let disk: Arc<dyn Disk> = Arc::new(disk);
+        let backend = Backend(Arc::clone(&disk));
+        let open = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
         let database = open.map_err(|error| StoreError::Open(error.to_string()))?;
         let (fault, committed, snapshot) = (OnceLock::new(), Mutex::default(), Mutex::default());
-        let store = Self {
-            inner: Arc::new(Inner { database, fault, committed, snapshot, longest_write: Mutex::default() }),
-        };
+        let store = Self { inner: Arc::new(Inner { database, fault, committed, snapshot, disk }) };
         store.check_format()?;
         *lock(&store.inner.snapshot) = store.state("snapshot")?;
         Ok(store)
@@ -142,10 +141,11 @@ impl Store {
         })
     }
 
-    /// The longest that a write took since it was opened. The thread of the node's tasks waits for each.
+    /// The longest that a durable write took since it was opened, as far as the disk measures that. The thread of
+    /// the node's tasks waits for each.
     #[must_use]
     pub fn longest_write(&self) -> Duration {
-        *lock(&self.inner.longest_write)
+        self.inner.disk.longest_sync()
     }
 
     /// The first error, after which nothing works.
@@ -219,7 +219,6 @@ impl Store {
         durability: Durability,
         work: impl FnOnce(&WriteTransaction) -> Result<T, redb::Error>,
     ) -> Result<T, StoreError> {
-        let began = Instant::now();
         let run = || {
             let mut transaction = self.inner.database.begin_write()?;
             transaction.set_durability(durability)?;
@@ -228,12 +227,7 @@ impl Store {
             transaction.commit()?;
             Ok(value)
         };
-        let written = run();
-        let mut longest = lock(&self.inner.longest_write);
-        *longest = began.elapsed().max(*longest);
-        drop(longest);
-        written
-            .map_err(|error: redb::Error| self.failed(StoreError::Failed { doing, why: error.to_string() }))
+        run().map_err(|error: redb::Error| self.failed(StoreError::Failed { doing, why: error.to_string() }))
     }
 }
 

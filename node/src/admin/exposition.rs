@@ -179,6 +179,8 @@ mod tests {
             "round_trip_us{peer=\"b\"} 250",
             "dials_total 12",
             "dials_failed_total 7",
+            "tls_handshakes_total{kind=\"full\"} 14",
+            "tls_handshakes_total{kind=\"resumed\"} 13",
             "peers_refused_total 4",
             "proposals_total 9",
             "records 210",
@@ -189,6 +191,7 @@ mod tests {
             "role{role=\"candidate\"} 0",
             "role{role=\"learner\"} 0",
             "role{role=\"stopped\"} 0",
+            "write_us_max 15",
             "term 8",
             "lag 11",
         ];

@@ -1,11 +1,14 @@
 //! Durable files of one node: a directory that no other process uses.
 
+use crate::epoll::Clock;
 use multibeam_consensus::Disk;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 const LOCK_FILE: &str = "lock";
 
@@ -88,7 +91,7 @@ impl DataDir {
             let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
             // So that the name survives a loss of power, too.
             File::open(&self.path)?.sync_all()?;
-            Ok(DiskFile { file, path: path.clone() })
+            Ok(DiskFile { file, path: path.clone(), longest_sync_us: AtomicU64::new(0) })
         };
         open().map_err(|error| named("open", &path, &error))
     }
@@ -107,6 +110,7 @@ impl DataDir {
 pub struct DiskFile {
     file: File,
     path: PathBuf,
+    longest_sync_us: AtomicU64,
 }
 
 impl Disk for DiskFile {
@@ -123,7 +127,15 @@ impl Disk for DiskFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.file.sync_data().map_err(|error| named("write", &self.path, &error))
+        let clock = Clock::start();
+        let synced = self.file.sync_data().map_err(|error| named("write", &self.path, &error));
+        // A number for people; nothing is ordered by it.
+        self.longest_sync_us.fetch_max(clock.now().0, Ordering::Relaxed);
+        synced
+    }
+
+    fn longest_sync(&self) -> Duration {
+        Duration::from_micros(self.longest_sync_us.load(Ordering::Relaxed))
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
@@ -164,6 +176,17 @@ mod tests {
         assert!(error.contains("another node uses") && error.contains(path.to_str().unwrap()), "{error}");
         drop(first);
         DataDir::open(&path).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn the_longest_sync_is_known() {
+        let path = scratch("sync");
+        let disk = DataDir::open(&path).unwrap().open_disk("consensus").unwrap();
+        assert_eq!(disk.longest_sync(), Duration::ZERO);
+        disk.set_len(4096).unwrap();
+        disk.sync().unwrap();
+        assert!(disk.longest_sync() > Duration::ZERO);
         std::fs::remove_dir_all(&path).unwrap();
     }
 
