@@ -44,6 +44,13 @@ pub trait Disk: fmt::Debug + Send + Sync + 'static {
     /// call succeeds.
     fn sync(&self) -> io::Result<()>;
 
+    /// The file is as it is to be. A new file that nobody kept is empty again for whoever opens it next: its
+    /// making was cut short, and half of it is of no use. A kept one stays kept, whatever happens.
+    ///
+    /// # Errors
+    /// Whatever the file system says; then the file may be kept or not.
+    fn keep(&self) -> io::Result<()>;
+
     /// How long the longest sync took, where that is measured. Whoever syncs waits for it.
     fn longest_sync(&self) -> Duration {
         Duration::ZERO

@@ -96,19 +96,23 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store {
-    /// Opens what is on `disk`; makes a new store of an empty one. After a loss of power this repairs, which
+    /// Opens what is on `disk`; makes a new store of an empty one, which it keeps once it is whole. After a loss of power this repairs, which
     /// reads the whole file.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub fn open(disk: impl Disk) -> Result<Self, StoreError> {
         let disk: Arc<dyn Disk> = Arc::new(disk);
+        let is_new = disk.is_empty().map_err(|error| StoreError::Open(error.to_string()))?;
         let backend = Backend(Arc::clone(&disk));
         let open = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(backend);
         let database = open.map_err(|error| StoreError::Open(error.to_string()))?;
         let (fault, committed, snapshot) = (OnceLock::new(), Mutex::default(), Mutex::default());
         let store = Self { inner: Arc::new(Inner { database, fault, committed, snapshot, disk }) };
         store.check_format()?;
+        if is_new {
+            store.inner.disk.keep().map_err(|error| StoreError::Open(error.to_string()))?;
+        }
         *lock(&store.inner.snapshot) = store.state("snapshot")?;
         Ok(store)
     }

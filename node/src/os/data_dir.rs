@@ -73,24 +73,29 @@ impl DataDir {
 
     /// The new content is on the disk before it gets the name, and the name before the end.
     fn replace(&self, path: &Path, content: &[u8]) -> io::Result<()> {
-        let fresh = path.with_extension("new");
+        let fresh = fresh_name(path);
         let mut file = File::create(&fresh)?;
         file.write_all(content)?;
         file.sync_all()?;
         std::fs::rename(&fresh, path)?;
-        File::open(&self.path)?.sync_all()
+        sync_names(path)
     }
 
-    /// Opens a file of random access, which is empty if it is new.
+    /// Opens a file of random access, which is empty if it is new. It has another name until it is kept.
     ///
     /// # Errors
     /// Names the file.
     pub fn open_disk(&self, name: &str) -> io::Result<DiskFile> {
         let path = self.file(name);
         let open = || {
-            let file = OpenOptions::new().create(true).truncate(false).read(true).write(true).open(&path)?;
-            // So that the name survives a loss of power, too.
-            File::open(&self.path)?.sync_all()?;
+            let mut open = OpenOptions::new();
+            open.read(true).write(true);
+            let file = match open.open(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    open.create(true).truncate(true).open(fresh_name(&path))?
+                }
+                found => found?,
+            };
             Ok(DiskFile { file, path: path.clone(), longest_sync_us: AtomicU64::new(0) })
         };
         open().map_err(|error| named("open", &path, &error))
@@ -103,6 +108,16 @@ impl DataDir {
         );
         self.path.join(name)
     }
+}
+
+/// Of a file that is not whole yet.
+fn fresh_name(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+/// Returns once the name of a file survives a loss of power.
+fn sync_names(path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
 }
 
 /// A file of random access.
@@ -132,6 +147,16 @@ impl Disk for DiskFile {
         // A number for people; nothing is ordered by it.
         self.longest_sync_us.fetch_max(clock.now().0, Ordering::Relaxed);
         synced
+    }
+
+    fn keep(&self) -> io::Result<()> {
+        let keep = || {
+            if !self.path.try_exists()? {
+                std::fs::rename(fresh_name(&self.path), &self.path)?;
+            }
+            sync_names(&self.path)
+        };
+        keep().map_err(|error| named("write", &self.path, &error))
     }
 
     fn longest_sync(&self) -> Duration {
@@ -176,6 +201,23 @@ mod tests {
         assert!(error.contains("another node uses") && error.contains(path.to_str().unwrap()), "{error}");
         drop(first);
         DataDir::open(&path).unwrap();
+        std::fs::remove_dir_all(&path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_nobody_kept_is_empty_for_whoever_opens_it_next() {
+        let path = scratch("kept");
+        let dir = DataDir::open(&path).unwrap();
+        let open = || dir.open_disk("consensus").unwrap();
+        open().set_len(7).unwrap();
+        let disk = open();
+        assert!(disk.is_empty().unwrap());
+        disk.set_len(3).unwrap();
+        disk.keep().unwrap();
+        disk.set_len(4).unwrap();
+        disk.keep().unwrap();
+        assert_eq!(open().len().unwrap(), 4);
+        assert!(!path.join("consensus.new").exists());
         std::fs::remove_dir_all(&path).unwrap();
     }
 

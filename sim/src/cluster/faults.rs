@@ -184,7 +184,14 @@ impl Schedule {
 
     /// Whether something happens to that node, or did lately.
     pub(super) fn is_involved(&self, node: usize, now_ms: u64) -> bool {
-        now_ms <= self.involved_ms[node]
+        now_ms <= self.involved_ms[node] || self.is_in_minority(node)
+    }
+
+    /// Whether faults that hold pairs apart, each of them perhaps about other nodes, leave it without a majority.
+    fn is_in_minority(&self, node: usize) -> bool {
+        let count = self.involved_ms.len();
+        let apart = |other: usize| self.apart.get(&pair(node, other)).is_some_and(|count| *count > 0);
+        2 * (0..count).filter(|other| *other != node && apart(*other)).count() >= count
     }
 
     /// Ends everything that goes on.
@@ -368,6 +375,8 @@ impl Schedule {
         self.disturbed_ms = now_ms;
         match undo {
             Undo::Repair(pairs) => {
+                let minority = (0..nodes.all.len()).filter(|node| self.is_in_minority(*node));
+                minority.collect::<Vec<_>>().into_iter().for_each(|node| self.involve(node, now_ms));
                 for (a, b) in pairs {
                     let count = self.apart.entry(pair(a, b)).or_default();
                     *count -= 1;

@@ -184,8 +184,11 @@ impl Oracles {
                 .is_some_and(|now| now.incarnation != member.incarnation || now.joined == member.joined);
             let node = (0..self.nodes.plan.nodes)
                 .find(|node| member.address == self.nodes.link_address(*node).as_str());
+            // The disk that a node had before it was wiped goes whenever there is a majority to say so.
+            let has = |node: usize| self.nodes.all[node].cluster.borrow().as_ref().map(|own| own.own().store);
             if let Some(node) = node
                 && !stays
+                && has(node).is_none_or(|store| store == member.store)
                 && !schedule.is_involved(node, now_ms)
             {
                 let name = self.nodes.name(node);

@@ -2,25 +2,40 @@
 
 use crate::random::Random;
 use multibeam_consensus::Disk;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{fmt, io};
 
 /// A file of a node, which outlives the node's process.
 #[derive(Clone, Debug)]
 pub struct SimDisk(Arc<Mutex<State>>);
 
-#[derive(Debug)]
 struct State {
     durable: Vec<u8>,
     present: Vec<u8>,
     unsynced: Vec<Change>,
     /// Which process may use it; writes of an earlier one come too late.
     process: u64,
+    /// Once the file has its name. Before, the next process finds nothing.
+    kept: bool,
     random: Random,
     /// Calls in 1000 that fail. After one that did, all do, until the next process.
     fails_permille: u64,
     failed: bool,
     failures: u64,
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, {} changes not synced", self.present.len(), self.unsynced.len())
+    }
+}
+
+impl State {
+    fn clear(&mut self) {
+        self.durable.clear();
+        self.present.clear();
+        self.unsynced.clear();
+    }
 }
 
 #[derive(Debug)]
@@ -54,6 +69,7 @@ impl SimDisk {
             present: Vec::new(),
             unsynced: Vec::new(),
             process: 0,
+            kept: false,
             random,
             fails_permille: 0,
             failed: false,
@@ -71,6 +87,9 @@ impl SimDisk {
         let mut state = self.state();
         state.process += 1;
         state.failed = false;
+        if !state.kept {
+            state.clear();
+        }
         OpenDisk { disk: self.clone(), process: state.process }
     }
 
@@ -96,10 +115,8 @@ impl SimDisk {
     pub fn wipe(&self) {
         let mut state = self.state();
         state.process += 1;
-        let State { durable, present, unsynced, .. } = &mut *state;
-        durable.clear();
-        present.clear();
-        unsynced.clear();
+        state.clear();
+        state.kept = false;
     }
 
     /// Lets so many calls in 1000 fail.
@@ -176,6 +193,13 @@ impl Disk for OpenDisk {
         })
     }
 
+    fn keep(&self) -> io::Result<()> {
+        self.with(true, |state| {
+            state.kept = true;
+            Ok(())
+        })
+    }
+
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.with(true, |state| {
             let change = Change::Write(offset, data.to_vec());
@@ -206,6 +230,7 @@ mod tests {
             open.set_len(2).unwrap();
             open.write(0, b"ab").unwrap();
             open.sync().unwrap();
+            open.keep().unwrap();
             open.write(1, b"c").unwrap();
             disk.lose_power();
             assert!(open.write(0, b"x").is_err() && open.sync().is_err());
@@ -224,10 +249,27 @@ mod tests {
         let open = disk.open();
         open.set_len(1).unwrap();
         open.write(0, b"a").unwrap();
+        open.keep().unwrap();
         disk.kill();
         assert!(open.write(0, b"x").is_err());
         assert_eq!(content(&disk), b"a");
         disk.wipe();
+        assert_eq!(content(&disk), b"");
+    }
+
+    #[test]
+    fn a_file_that_nobody_kept_is_empty_for_the_next_process() {
+        let disk = SimDisk::new(Random::new(1, "disk"));
+        let open = disk.open();
+        open.set_len(1).unwrap();
+        open.sync().unwrap();
+        disk.kill();
+        assert_eq!(content(&disk), b"");
+        let open = disk.open();
+        open.set_len(1).unwrap();
+        open.keep().unwrap();
+        disk.wipe();
+        disk.open().set_len(1).unwrap();
         assert_eq!(content(&disk), b"");
     }
 

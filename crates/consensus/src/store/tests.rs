@@ -38,6 +38,10 @@ impl Disk for Memory {
         Ok(())
     }
 
+    fn keep(&self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.0.lock().unwrap()[offset as usize..][..data.len()].copy_from_slice(data);
         Ok(())

@@ -1,8 +1,8 @@
 //! A disk in memory: what was not synced is lost with the power, each write or not by a coin.
 
 use multibeam_consensus::Disk;
-use std::io;
 use std::sync::{Arc, Mutex};
+use std::{fmt, io};
 
 #[derive(Clone, Debug)]
 enum Change {
@@ -23,14 +23,18 @@ impl Change {
     }
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     synced: Vec<u8>,
     cached: Vec<u8>,
     unsynced: Vec<Change>,
     /// Who has it mounted; earlier ones reach nothing.
     mounted: u64,
+    /// Once the file has its name. Before, the next to mount it finds nothing.
+    kept: bool,
     broken: bool,
+    /// Changes and syncs that it takes before it breaks.
+    takes: Option<usize>,
     syncs: u64,
 }
 
@@ -43,6 +47,11 @@ impl Platter {
     pub(crate) fn mount(&self) -> Mounted {
         let mut state = self.0.lock().unwrap();
         state.mounted += 1;
+        if !state.kept {
+            state.synced.clear();
+            state.cached.clear();
+            state.unsynced.clear();
+        }
         Mounted { platter: self.clone(), number: state.mounted }
     }
 
@@ -61,6 +70,17 @@ impl Platter {
         self.0.lock().unwrap().broken = true;
     }
 
+    /// It is as good as new.
+    pub(crate) fn mended(&self) {
+        let mut state = self.0.lock().unwrap();
+        (state.broken, state.takes) = (false, None);
+    }
+
+    /// It takes so many changes and syncs more, and then breaks.
+    pub(crate) fn breaks_after(&self, takes: usize) {
+        self.0.lock().unwrap().takes = Some(takes);
+    }
+
     pub(crate) fn syncs(&self) -> u64 {
         self.0.lock().unwrap().syncs
     }
@@ -72,6 +92,25 @@ pub(crate) struct Mounted {
     number: u64,
 }
 
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes, {} changes not synced", self.cached.len(), self.unsynced.len())
+    }
+}
+
+impl State {
+    /// One more change or sync.
+    fn take(&mut self) -> io::Result<()> {
+        if let Some(takes) = &mut self.takes {
+            match takes.checked_sub(1) {
+                Some(left) => *takes = left,
+                None => self.broken = true,
+            }
+        }
+        if self.broken { Err(io::Error::other("the disk is broken")) } else { Ok(()) }
+    }
+}
+
 impl Mounted {
     fn with<T>(&self, work: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
         let mut state = self.platter.0.lock().unwrap();
@@ -80,9 +119,7 @@ impl Mounted {
 
     fn change(&self, change: Change) -> io::Result<()> {
         self.with(|state| {
-            if state.broken {
-                return Err(io::Error::other("the disk is broken"));
-            }
+            state.take()?;
             change.make(&mut state.cached);
             state.unsynced.push(change);
             Ok(())
@@ -109,12 +146,18 @@ impl Disk for Mounted {
 
     fn sync(&self) -> io::Result<()> {
         self.with(|state| {
-            if state.broken {
-                return Err(io::Error::other("the disk is broken"));
-            }
+            state.take()?;
             state.syncs += 1;
             state.unsynced.clear();
             state.synced.clone_from(&state.cached);
+            Ok(())
+        })
+    }
+
+    fn keep(&self) -> io::Result<()> {
+        self.with(|state| {
+            state.take()?;
+            state.kept = true;
             Ok(())
         })
     }

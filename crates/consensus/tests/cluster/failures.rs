@@ -1,7 +1,8 @@
 //! How a node whose consensus can't go on comes to know it.
 
 use crate::cluster::{Cluster, WITHIN, batch, run, stores};
-use multibeam_consensus::{ProposeError, Role, Settings, SettingsError, Store, StoreError};
+use crate::disk::Platter;
+use multibeam_consensus::{Disk, ProposeError, Role, Settings, SettingsError, Store, StoreError};
 use std::time::Duration;
 use tokio::time::timeout;
 
@@ -51,6 +52,33 @@ fn an_error_of_the_nodes_own_facts_ends_it_too() {
     });
 }
 
+/// Wherever it stops, by an error or with the power, the next start makes it whole, and nothing of before is in it.
+#[test]
+fn a_store_whose_making_was_cut_short_is_made_again() {
+    let fact = |store: &Store| store.fact("incarnation").unwrap();
+    let mut cuts = 0;
+    for takes in 0.. {
+        let platter = Platter::default();
+        platter.breaks_after(takes);
+        let made = Store::open(platter.mount());
+        if takes % 2 == 0 {
+            platter.power_loss(|| takes % 4 == 0);
+        }
+        platter.mended();
+        let again = Store::open(platter.mount()).unwrap();
+        assert_eq!(fact(&again), None);
+        again.put_facts(&[("incarnation", Some(&[7]))]).unwrap();
+        drop(again);
+        platter.power_loss(|| false);
+        assert_eq!(fact(&Store::open(platter.mount()).unwrap()), Some(vec![7]));
+        if made.is_ok() {
+            break;
+        }
+        cuts += 1;
+    }
+    assert!(cuts > 5, "{cuts}");
+}
+
 #[test]
 fn a_tidy_end_is_no_failure() {
     run(async || {
@@ -69,9 +97,10 @@ fn a_tidy_end_is_no_failure() {
 
 #[test]
 fn what_is_no_store_is_not_opened() {
-    use multibeam_consensus::Disk;
-    let platter = crate::disk::Platter::default();
-    platter.mount().write(0, b"something else altogether").unwrap();
+    let platter = Platter::default();
+    let other = platter.mount();
+    other.write(0, b"something else altogether").unwrap();
+    other.keep().unwrap();
     let refused = Store::open(platter.mount());
     assert!(matches!(refused, Err(StoreError::Open(_))), "{refused:?}");
 }
