@@ -25,7 +25,7 @@ mod steward;
 #[cfg(test)]
 mod tests;
 
-pub use agent::{Agent, Output, Own};
+pub use agent::{Agent, LeaseWishes, Output, Own};
 pub use config::{ClusterConfig, ClusterConfigError};
 pub use detector::Contact;
 pub use grantor::{GivenUp, Grantor, Promise, UnreadablePromises, Wish};

@@ -92,6 +92,12 @@ impl Links {
         self.known = known;
     }
 
+    /// Connections that stand, of each purpose and direction: who dialled whom.
+    pub(super) fn standing(&self) -> impl Iterator<Item = (LinkPurpose, bool)> + '_ {
+        let purpose = |data| if data { LinkPurpose::Data } else { LinkPurpose::Control };
+        self.standing.keys().map(move |(_, data, dialled)| (purpose(*data), *dialled))
+    }
+
     /// How to reach a peer: on the control connection that this node dialled, or else on its own.
     fn outbox(&self, peer: StoreId, dialled: bool) -> Option<&Rc<Outbox>> {
         self.standing.get(&key(peer, LinkPurpose::Control, dialled)).map(|standing| &standing.outbox)

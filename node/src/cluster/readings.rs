@@ -5,7 +5,8 @@ use super::status::{RecordsStatus, millis, role};
 use crate::platform::Platform;
 use multibeam_consensus::Role;
 use multibeam_proto::StatKind;
-use multibeam_proto::cluster::Contact;
+use multibeam_proto::cluster::{Contact, LeaseWishes};
+use multibeam_wire::link::LinkPurpose;
 use std::time::Duration;
 
 /// Whether this node may lead.
@@ -50,9 +51,13 @@ pub struct ClusterReadings {
     members: usize,
     voters: usize,
     standing: Standing,
+    wishes: LeaseWishes,
+    promises: usize,
     leases_lost: u64,
     times_isolated: u64,
     peers: Vec<PeerReading>,
+    /// By purpose and direction.
+    links: [(&'static str, u64); 4],
     dials: u64,
     dials_failed: u64,
     tls_full: u64,
@@ -117,6 +122,21 @@ impl ClusterMetric {
             one(millis(now.standing.lease))
         }),
         counter("leases_lost", "Times that this node had a lease and then none.", |now| one(now.leases_lost)),
+        counter(
+            "lease_wishes",
+            "Wishes of other nodes for a lease that this voter answered, by answer.",
+            |now| {
+                vec![
+                    (Some(("answer", "granted".to_owned())), now.wishes.granted),
+                    (Some(("answer", "refused".to_owned())), now.wishes.refused),
+                ]
+            },
+        ),
+        gauge(
+            "promises",
+            "Nodes that this voter has promised to grant nothing, and that are not taken out yet.",
+            |now| one(now.promises as u64),
+        ),
         gauge("isolated", "1 while this node has had no lease for too long, else 0.", |now| {
             one(now.standing.isolated.into())
         }),
@@ -131,6 +151,9 @@ impl ClusterMetric {
                 Some((Some(("peer", peer.node.clone())), micros))
             };
             now.peers.iter().filter_map(trip).collect()
+        }),
+        gauge("links", "Connections to other nodes that stand, by purpose and by who dialled.", |now| {
+            now.links.map(|(kind, count)| (Some(("link", kind.to_owned())), count)).to_vec()
         }),
         counter("dials", "Connections to other nodes that were tried.", |now| one(now.dials)),
         counter("dials_failed", "Those that came to nothing.", |now| one(now.dials_failed)),
@@ -181,6 +204,18 @@ impl<P: Platform> Cluster<P> {
         Standing { belongs: agent.own().cluster.0 != 0, lease, unleased, isolated: agent.is_isolated() }
     }
 
+    fn count_links(&self) -> [(&'static str, u64); 4] {
+        let links = self.inner.links.borrow();
+        let count =
+            |purpose, dialled| links.standing().filter(|link| *link == (purpose, dialled)).count() as u64;
+        [
+            ("control_dialled", count(LinkPurpose::Control, true)),
+            ("control_accepted", count(LinkPurpose::Control, false)),
+            ("data_dialled", count(LinkPurpose::Data, true)),
+            ("data_accepted", count(LinkPurpose::Data, false)),
+        ]
+    }
+
     /// The numbers of this moment.
     #[must_use]
     pub fn readings(&self) -> ClusterReadings {
@@ -195,6 +230,8 @@ impl<P: Platform> Cluster<P> {
             members: view.members().len(),
             voters: agent.voters().all().count(),
             standing: self.standing(),
+            wishes: agent.lease_wishes(),
+            promises: agent.undecided().len(),
             leases_lost: numbers.leases_lost.get(),
             times_isolated: numbers.times_isolated.get(),
             peers: peers
@@ -204,6 +241,7 @@ impl<P: Platform> Cluster<P> {
                     round_trip: peer.peer.round_trip,
                 })
                 .collect(),
+            links: self.count_links(),
             dials: numbers.dials.get(),
             dials_failed: numbers.dials_failed.get(),
             tls_full: numbers.tls_full.get(),
@@ -235,11 +273,19 @@ impl ClusterReadings {
             members: 3,
             voters: 5,
             standing,
+            wishes: LeaseWishes { granted: 31, refused: 6 },
+            promises: 8,
             leases_lost: 2,
             times_isolated: 1,
             peers: vec![
                 peer("b", Contact::Alive, Some(Duration::from_micros(250))),
                 peer("c", Contact::Silent, None),
+            ],
+            links: [
+                ("control_dialled", 2),
+                ("control_accepted", 3),
+                ("data_dialled", 1),
+                ("data_accepted", 0),
             ],
             dials: 12,
             dials_failed: 7,

@@ -3,7 +3,7 @@
 use crate::log::Log;
 use crate::world::{CLUSTER, Event, MS, World, tell};
 use multibeam_proto::Time;
-use multibeam_proto::cluster::{Agent, GivenUp, Greeting, Promise, Wish};
+use multibeam_proto::cluster::{Agent, Contact, GivenUp, Greeting, PeerStatus, Promise, Wish};
 use multibeam_proto::view::View;
 use multibeam_wire::link::{Identity, Lease, LinkHeartbeat, LinkHello, LinkPurpose, StoreId};
 use std::collections::VecDeque;
@@ -247,7 +247,8 @@ impl World {
             let Some(connection) = self.connections.get(&name) else { continue };
             let peer = connection.identities[side.other().index()];
             let over = |agent: &Agent| {
-                agent.is_silent(peer.store, now) || !agent.is_current(peer.store, peer.incarnation)
+                let silent = |of: &PeerStatus| of.store == peer.store && of.contact == Contact::Silent;
+                !agent.is_current(peer.store, peer.incarnation) || agent.peers(now).any(|of| silent(&of))
             };
             if self.process(at).is_some_and(|process| over(&process.agent)) {
                 self.close(name, side)?;

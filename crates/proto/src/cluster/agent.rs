@@ -1,7 +1,6 @@
 //! One node's part in the cluster: see [`super`].
 
 use super::config::ClusterConfig;
-use super::detector::Contact;
 use super::gate::Gate;
 use super::grantor::{GivenUp, Grantor, Promise, UnreadablePromises, Wish};
 use super::greeting::{Greeting, greet};
@@ -78,7 +77,17 @@ pub struct Agent {
     heartbeat_at: Time,
     heartbeats: u64,
     signed_off: bool,
+    wishes: LeaseWishes,
     outputs: VecDeque<Output>,
+}
+
+/// Wishes of other nodes for a lease that this voter answered since it started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseWishes {
+    /// It lets them lead.
+    pub granted: u64,
+    /// It does not: they are no members, have been given up, or it is not in touch with the leader.
+    pub refused: u64,
 }
 
 impl Agent {
@@ -102,6 +111,7 @@ impl Agent {
             heartbeat_at: now,
             heartbeats: 0,
             signed_off: false,
+            wishes: LeaseWishes::default(),
             outputs: VecDeque::new(),
             view: Arc::default(),
             facts: ConsensusFacts::default(),
@@ -214,6 +224,8 @@ impl Agent {
         lease.incarnation = peer.incarnation;
         lease.granted = self.facts.may_grant(self.own.store)
             && self.grantor.grant(peer.node, peer.incarnation, &self.view, now);
+        self.wishes.granted += u64::from(lease.granted);
+        self.wishes.refused += u64::from(votes && !lease.granted);
         // Only a voter tells. Another voter has it by the consensus, unless that does not reach it.
         if votes && peer.is_to_be_told(epoch, heartbeat.epoch, self.facts.voters.contains(from), now) {
             self.outputs.push_back(Output::State { to: from });
@@ -338,15 +350,15 @@ impl Agent {
         if told.index > self.facts.voters.index { told } else { self.facts.voters }
     }
 
+    /// How often this voter was asked for a lease.
+    #[must_use]
+    pub const fn lease_wishes(&self) -> LeaseWishes {
+        self.wishes
+    }
+
     /// Peers, for people.
     pub fn peers(&self, now: Time) -> impl Iterator<Item = PeerStatus> + '_ {
         self.peers.statuses(now)
-    }
-
-    /// Whether a peer's connections are to be closed: it is silent.
-    #[must_use]
-    pub fn is_silent(&self, store: StoreId, now: Time) -> bool {
-        self.peers.get(store).is_some_and(|peer| self.peers.contact(peer, now) == Contact::Silent)
     }
 
     /// Time has passed.

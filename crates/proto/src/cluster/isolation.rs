@@ -32,10 +32,4 @@ impl Isolation {
     pub const fn is_isolated(&self) -> bool {
         self.isolated
     }
-
-    /// When it will be without another lease.
-    #[must_use]
-    pub fn due(&self) -> Option<Time> {
-        (!self.isolated).then_some(self.leased + self.after)
-    }
 }

@@ -240,12 +240,6 @@ impl Steward {
     pub const fn last_refusal(&self) -> Option<Refusal> {
         self.refused
     }
-
-    /// Whether a node that is silent is being taken out.
-    #[must_use]
-    pub fn removes(&self, node: NodeId) -> bool {
-        self.leading.as_ref().is_some_and(|leading| leading.removals.has(node))
-    }
 }
 
 impl Leading {

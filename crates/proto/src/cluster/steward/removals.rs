@@ -37,10 +37,6 @@ impl Removals {
         self.by_node.is_empty()
     }
 
-    pub(super) fn has(&self, node: NodeId) -> bool {
-        self.by_node.contains_key(&node)
-    }
-
     /// Who is to be taken out. Whoever has never been heard in this leadership is silent since it began. This
     /// node is never silent, but voters may have promised to let it lead no more before it led the consensus:
     /// nobody else can decide that, and until then it gets no lease.
