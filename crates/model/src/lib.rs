@@ -13,6 +13,7 @@ mod chooser;
 pub mod conformance;
 pub mod invariants;
 mod kernel;
+pub mod lease;
 pub mod post;
 pub mod script;
 pub mod sockets;

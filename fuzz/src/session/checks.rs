@@ -6,10 +6,11 @@ mod deliveries;
 use super::client::Asked;
 use super::truth::Truth;
 use super::{Check, GENERATION};
+use multibeam_model::lease;
 use multibeam_proto::{Overflow, Time};
 use multibeam_wire::{
-    ChannelId, Direction, Features, Frame, FrameType, GoAway, GoAwayReason, Inbound, Outcome, Payload,
-    Position, Seq, SubscriptionId, WindowUnit, flow,
+    ChannelId, Direction, Features, Frame, FrameType, GoAway, GoAwayReason, Inbound, Payload, Position, Seq,
+    SubscriptionId, WindowUnit, flow,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -248,24 +249,7 @@ impl Received {
 
     /// R7: without a lease nothing is said that only a leader may say.
     fn check_lease(&self, frame: &Frame<'_>, made: Made) -> Check {
-        let free = match frame.payload {
-            Payload::Welcome(_)
-            | Payload::Heartbeat
-            | Payload::GoAway(_)
-            | Payload::Reject(_)
-            | Payload::Bye(_) => true,
-            Payload::Error(refusal) => refusal.outcome == Outcome::Unknown,
-            Payload::Ack(_)
-            | Payload::WindowUpdate
-            | Payload::Publish(_)
-            | Payload::Delivery(_)
-            | Payload::Hello(_)
-            | Payload::Subscribe(_)
-            | Payload::Subscribed(_)
-            | Payload::Unsubscribe(_)
-            | Payload::Gap(_) => false,
-        };
-        if made.led || (free && frame.header.ack_seq == self.node_acked) {
+        if made.led || (lease::needs_none(&frame.payload) && frame.header.ack_seq == self.node_acked) {
             return Ok(());
         }
         Err(format!("R7: {frame:?} was made without a lease, behind {:?}", self.node_acked))

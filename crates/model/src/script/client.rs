@@ -3,13 +3,16 @@
 //! It is written against the wire alone and shares nothing with the client library, so that
 //! a misunderstanding is not made twice.
 
+mod connection;
+
+use self::connection::{Connection, UNIT};
 use super::truth::{MessageId, Truth};
 use crate::sockets::SocketId;
 use multibeam_proto::Time;
 use multibeam_wire::{
-    Bye, ChannelId, CloseCode, Direction, Encoder, ErrorCode, Features, Frame, FrameType, Gap, Generation,
-    GoAwayReason, Hello, Inbound, Offset, Outcome, Payload, Position, ProducerId, Publish, Seq, Start,
-    Subscribe, Subscribed, SubscriptionId, WindowUnit,
+    Bye, CloseCode, Direction, ErrorCode, Features, Frame, FrameType, Gap, Generation, GoAwayReason, Hello,
+    Inbound, Offset, Outcome, Payload, Position, ProducerId, Publish, Seq, Start, Subscribe, Subscribed,
+    SubscriptionId,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Range;
@@ -56,49 +59,6 @@ struct Subscription {
     got: BTreeSet<MessageId>,
 }
 
-/// One connection of a client.
-#[derive(Debug)]
-pub(super) struct Connection {
-    pub(super) shard: usize,
-    pub(super) socket: SocketId,
-    pub(super) opened: Time,
-    /// Bytes that were written and did not fit the socket yet.
-    pub(super) outgoing: VecDeque<u8>,
-    /// Sends nothing any more; the end follows what is outgoing.
-    pub(super) ending: bool,
-    pub(super) ended: bool,
-    inbound: Inbound,
-    encoder: Encoder,
-    /// What the node calls our subscriptions.
-    channels: BTreeMap<ChannelId, SubscriptionId>,
-    generation: Option<Generation>,
-    pub(super) bye: Option<u16>,
-    sent: Seq,
-    acked: Seq,
-    /// Publishes by their frame's number.
-    publishes: VecDeque<(Seq, u64, u32)>,
-    node_window: u32,
-    received: Seq,
-    /// Not yet acknowledged by us.
-    ack_owed: bool,
-    window: u16,
-    /// Sum of payload bytes of all DATA received, and at our last acknowledgement.
-    data_bytes: u64,
-    data_limit: u64,
-    /// Sums at which we said, with a window above zero, that nothing is in flight.
-    empty_at: BTreeSet<u64>,
-    /// Bytes of the stream that have come.
-    came: u64,
-    /// Those that left the node when it held no lease.
-    without_lease: Vec<Range<u64>>,
-    /// The last frame was a GAP that began under a lease: what it goes with may follow, wholly or not at all.
-    joined: bool,
-    /// Told to go elsewhere, and not that it is to stay.
-    away: bool,
-}
-
-const UNIT: WindowUnit = WindowUnit::SMALLEST;
-
 impl Client {
     pub(super) fn new(id: u32, friendly: bool) -> Self {
         Self {
@@ -119,33 +79,7 @@ impl Client {
     /// A new connection: HELLO, and every subscription again from its cursor, the first
     /// `turn` of them last.
     pub(super) fn connected(&mut self, shard: usize, socket: SocketId, window: u16, turn: usize, now: Time) {
-        self.connection = Some(Connection {
-            shard,
-            socket,
-            opened: now,
-            outgoing: VecDeque::new(),
-            ending: false,
-            ended: false,
-            inbound: Inbound::new(Direction::ToClient),
-            encoder: Encoder::new(),
-            channels: BTreeMap::new(),
-            generation: None,
-            bye: None,
-            sent: Seq(0),
-            acked: Seq(0),
-            publishes: VecDeque::new(),
-            node_window: 0,
-            received: Seq(0),
-            ack_owed: false,
-            window,
-            data_bytes: 0,
-            data_limit: 0,
-            empty_at: BTreeSet::new(),
-            came: 0,
-            without_lease: Vec::new(),
-            joined: false,
-            away: false,
-        });
+        self.connection = Some(Connection::new(shard, socket, window, now));
         if !self.friendly {
             return;
         }
@@ -283,7 +217,7 @@ impl Client {
         if let Some(connection) = &mut self.connection
             && !bytes.is_empty()
         {
-            connection.without_lease.push(bytes);
+            connection.left_without_lease(bytes);
         }
     }
 
@@ -335,33 +269,11 @@ impl Client {
         result.map_err(|error| format!("client {}: {error}", self.id))
     }
 
-    /// R7: a frame that began without a lease says nothing that only a leader may say.
     fn check_lease(&mut self, frame: &Frame<'_>, start: u64) -> Result<(), String> {
-        let Some(connection) = &mut self.connection else { return Ok(()) };
-        let led = !connection.without_lease.iter().any(|bytes| bytes.contains(&start));
-        let joined = connection.joined;
-        connection.joined = (led || joined) && matches!(frame.payload, Payload::Gap(_));
-        if !self.friendly || led || joined {
-            return Ok(());
+        match &mut self.connection {
+            Some(connection) if self.friendly => connection.check_lease(frame, start),
+            _ => Ok(()),
         }
-        let free = match frame.payload {
-            Payload::Welcome(welcome) => !welcome.leads,
-            Payload::Heartbeat | Payload::GoAway(_) | Payload::Reject(_) | Payload::Bye(_) => true,
-            Payload::Error(refusal) => refusal.outcome == Outcome::Unknown,
-            Payload::Ack(_)
-            | Payload::WindowUpdate
-            | Payload::Publish(_)
-            | Payload::Delivery(_)
-            | Payload::Hello(_)
-            | Payload::Subscribe(_)
-            | Payload::Subscribed(_)
-            | Payload::Unsubscribe(_)
-            | Payload::Gap(_) => false,
-        };
-        if !free || frame.header.ack_seq != connection.acked {
-            return Err(format!("R7: {frame:?} left without a lease, behind {:?}", connection.acked));
-        }
-        Ok(())
     }
 
     fn frame(&mut self, frame: &Frame<'_>, truth: &mut Truth) -> Result<(), String> {
@@ -598,31 +510,6 @@ impl Client {
         let Some(connection) = &self.connection else { return Ok(()) };
         if self.friendly && connection.ended && connection.bye.is_none() && !connection.publishes.is_empty() {
             return Err(format!("client {} ended and was not told of {:?}", self.id, connection.publishes));
-        }
-        Ok(())
-    }
-}
-
-impl Connection {
-    /// What is being sent carries an acknowledgement and a window: remember what it allows.
-    fn granted(&mut self) {
-        let window = u64::from(UNIT.bytes(self.window));
-        self.data_limit = self.data_limit.max(self.data_bytes + window);
-        if window > 0 {
-            self.empty_at.insert(self.data_bytes);
-        }
-    }
-
-    /// P7: payload bytes in flight stay within a window that was granted, or it is one frame
-    /// where nothing is in flight.
-    fn check_window(&mut self, frame: &Frame<'_>) -> Result<(), String> {
-        if frame.header.frame_type != FrameType::Data {
-            return Ok(());
-        }
-        let before = self.data_bytes;
-        self.data_bytes += u64::from(frame.header.len);
-        if self.data_bytes > self.data_limit && !self.empty_at.contains(&before) {
-            return Err(format!("P7: {} bytes in flight, {} allowed", self.data_bytes, self.data_limit));
         }
         Ok(())
     }
