@@ -27,5 +27,6 @@ pub mod random;
 pub mod report;
 pub mod run;
 pub mod trace;
+mod wires;
 pub mod workload;
 pub mod world;

@@ -4,6 +4,7 @@ use super::clients::HOST;
 use super::nodes::Nodes;
 use super::plan::QUIET_MS;
 use crate::plan::labels;
+use crate::wires::Wires;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -113,8 +114,7 @@ pub(super) struct Schedule {
     undo: BTreeMap<(u64, usize), Undo>,
     numbers: usize,
     latency_ms_max: u64,
-    /// How many faults hold each pair apart.
-    apart: BTreeMap<(usize, usize), usize>,
+    wires: Wires,
     /// When something last began or ended.
     pub(super) disturbed_ms: u64,
     /// Until when each node may be taken out for what happens, or happened, to it.
@@ -134,7 +134,7 @@ impl Schedule {
             stranger_begins: nodes.plan.stranger.then_some(nodes.plan.nodes),
             numbers: 0,
             latency_ms_max: nodes.network.latency_ms_max,
-            apart: BTreeMap::new(),
+            wires: Wires::default(),
             disturbed_ms: 0,
             involved_ms: vec![QUIET_MS; nodes.all.len()],
             reachable_ms: vec![Some(0); nodes.all.len()],
@@ -183,14 +183,14 @@ impl Schedule {
     }
 
     /// Whether something happens to that node, or did lately.
-    pub(super) fn is_involved(&self, node: usize, now_ms: u64) -> bool {
-        now_ms <= self.involved_ms[node] || self.is_in_minority(node)
+    pub(super) fn is_involved(&self, nodes: &Nodes, node: usize, now_ms: u64) -> bool {
+        now_ms <= self.involved_ms[node] || self.is_in_minority(nodes, node)
     }
 
     /// Whether faults that hold pairs apart, each of them perhaps about other nodes, leave it without a majority.
-    fn is_in_minority(&self, node: usize) -> bool {
-        let count = self.involved_ms.len();
-        let apart = |other: usize| self.apart.get(&pair(node, other)).is_some_and(|count| *count > 0);
+    fn is_in_minority(&self, nodes: &Nodes, node: usize) -> bool {
+        let count = nodes.all.len();
+        let apart = |other: usize| self.wires.is_apart(nodes.name(node), nodes.name(other));
         2 * (0..count).filter(|other| *other != node && apart(*other)).count() >= count
     }
 
@@ -276,20 +276,16 @@ impl Schedule {
                 true
             }
             ClusterFault::OneWay { from, to, for_ms } => {
-                if self.apart.get(&pair(from, to)).is_some_and(|count| *count > 0) {
-                    return false;
-                }
-                sim.partition_oneway(nodes.name(from), nodes.name(to));
+                let hit = !self.wires.is_apart(nodes.name(from), nodes.name(to));
+                self.wires.cut_one_way(sim, nodes.name(from), nodes.name(to));
                 self.later(now_ms + for_ms, Undo::RepairOneWay(from, to));
-                nodes.is_up(from) && nodes.is_up(to)
+                hit && nodes.is_up(from) && nodes.is_up(to)
             }
             ClusterFault::Hold { a, b, for_ms } => {
-                if self.apart.get(&pair(a, b)).is_some_and(|count| *count > 0) {
-                    return false;
-                }
-                sim.hold(nodes.name(a), nodes.name(b));
+                let hit = !self.wires.is_apart(nodes.name(a), nodes.name(b));
+                self.wires.hold(sim, nodes.name(a), nodes.name(b));
                 self.later(now_ms + for_ms, Undo::Release(a, b));
-                nodes.is_up(a) && nodes.is_up(b)
+                hit && nodes.is_up(a) && nodes.is_up(b)
             }
             ClusterFault::Kill { node, for_ms } => self.kill(sim, nodes, node, false, now_ms + for_ms),
             ClusterFault::PowerLoss { node, for_ms } => self.kill(sim, nodes, node, true, now_ms + for_ms),
@@ -311,7 +307,7 @@ impl Schedule {
                 nodes.pause(node, Duration::from_millis(for_ms))
             }
             ClusterFault::Unreachable { node, for_ms } => {
-                sim.partition(nodes.name(node), HOST);
+                self.wires.cut(sim, nodes.name(node), HOST);
                 self.reachable_ms[node] = None;
                 self.later(now_ms + for_ms, Undo::Reach(node));
                 nodes.is_up(node)
@@ -333,11 +329,7 @@ impl Schedule {
 
     fn part(&mut self, sim: &mut Sim<'_>, nodes: &Nodes, pairs: Vec<(usize, usize)>, until_ms: u64) {
         for &(a, b) in &pairs {
-            let count = self.apart.entry(pair(a, b)).or_default();
-            *count += 1;
-            if *count == 1 {
-                sim.partition(nodes.name(a), nodes.name(b));
-            }
+            self.wires.cut(sim, nodes.name(a), nodes.name(b));
         }
         self.later(until_ms, Undo::Repair(pairs));
     }
@@ -346,27 +338,13 @@ impl Schedule {
         if !nodes.is_up(node) {
             return false;
         }
-        let pairs: Vec<_> =
-            (0..nodes.all.len()).filter(|other| *other != node).map(|other| (node, other)).collect();
-        if power {
-            // Nobody hears a word: not even that the connections are gone.
-            for &(a, b) in &pairs {
-                sim.partition(nodes.name(a), nodes.name(b));
-            }
-            sim.partition(nodes.name(node), HOST);
-        }
+        let others = (0..nodes.all.len()).filter(|other| *other != node).map(|other| nodes.name(other));
+        let others: Vec<_> = others.chain([HOST]).filter(|_| power).collect();
+        // Nobody hears a word: not even that the connections are gone.
+        others.iter().for_each(|other| self.wires.cut(sim, nodes.name(node), other));
         nodes.die(node, power);
         sim.crash(nodes.name(node));
-        if power {
-            for &(a, b) in &pairs {
-                if self.apart.get(&pair(a, b)).is_none_or(|count| *count == 0) {
-                    sim.repair(nodes.name(a), nodes.name(b));
-                }
-            }
-            if !self.undo.values().any(|undo| matches!(undo, Undo::Reach(cut) if *cut == node)) {
-                sim.repair(nodes.name(node), HOST);
-            }
-        }
+        others.iter().for_each(|other| self.wires.mend(sim, nodes.name(node), other));
         self.later(until_ms, Undo::Start(node));
         true
     }
@@ -375,27 +353,21 @@ impl Schedule {
         self.disturbed_ms = now_ms;
         match undo {
             Undo::Repair(pairs) => {
-                let minority = (0..nodes.all.len()).filter(|node| self.is_in_minority(*node));
+                let minority = (0..nodes.all.len()).filter(|node| self.is_in_minority(nodes, *node));
                 minority.collect::<Vec<_>>().into_iter().for_each(|node| self.involve(node, now_ms));
                 for (a, b) in pairs {
-                    let count = self.apart.entry(pair(a, b)).or_default();
-                    *count -= 1;
-                    if *count == 0 {
-                        sim.repair(nodes.name(a), nodes.name(b));
-                    }
+                    self.wires.mend(sim, nodes.name(a), nodes.name(b));
                 }
             }
             Undo::RepairOneWay(from, to) => {
-                if self.apart.get(&pair(from, to)).is_none_or(|count| *count == 0) {
-                    sim.repair_oneway(nodes.name(from), nodes.name(to));
-                }
+                self.wires.mend_one_way(sim, nodes.name(from), nodes.name(to));
             }
             Undo::Reach(node) => {
-                sim.repair(nodes.name(node), HOST);
+                self.wires.mend(sim, nodes.name(node), HOST);
                 self.reachable_ms[node] = Some(now_ms);
             }
             Undo::GoesOn => {}
-            Undo::Release(a, b) => sim.release(nodes.name(a), nodes.name(b)),
+            Undo::Release(a, b) => self.wires.release(sim, nodes.name(a), nodes.name(b)),
             Undo::Start(node) => {
                 nodes.tell(now_ms, format!("{} starts", nodes.name(node)));
                 nodes.set_up(node, true);
@@ -411,8 +383,4 @@ impl Schedule {
             Undo::Disk(node) => nodes.disk(node).fail(0),
         }
     }
-}
-
-fn pair(a: usize, b: usize) -> (usize, usize) {
-    (a.min(b), a.max(b))
 }

@@ -189,7 +189,7 @@ impl Oracles {
             if let Some(node) = node
                 && !stays
                 && has(node).is_none_or(|store| store == member.store)
-                && !schedule.is_involved(node, now_ms)
+                && !schedule.is_involved(&self.nodes, node, now_ms)
             {
                 let name = self.nodes.name(node);
                 self.nodes.fail(

@@ -3,6 +3,7 @@
 use super::{CLIENTS, NODE};
 use crate::history::What;
 use crate::plan::{FaultEvent, HOSTILE_HOST};
+use crate::wires::Wires;
 use crate::world::World;
 use multibeam_model::Fault;
 use std::collections::BTreeMap;
@@ -35,16 +36,23 @@ pub(super) struct Faults {
     next: usize,
     undo: BTreeMap<(u64, usize), Undo>,
     numbers: usize,
+    wires: Wires,
     node_down: bool,
     down: [bool; CLIENTS.len()],
     /// How long a node that ends by itself stays away.
     away_ms: u64,
 }
 
+/// From whom nothing comes to whom.
+const fn one_way(host: usize, from_node: bool) -> (&'static str, &'static str) {
+    if from_node { (NODE, CLIENTS[host]) } else { (CLIENTS[host], NODE) }
+}
+
 impl Faults {
     pub(super) fn new(world: &Rc<World>) -> Self {
         let (undo, down) = (BTreeMap::new(), [false; CLIENTS.len()]);
-        Self { world: Rc::clone(world), next: 0, undo, numbers: 0, node_down: false, down, away_ms: AWAY_MS }
+        let (world, wires) = (Rc::clone(world), Wires::default());
+        Self { world, next: 0, undo, numbers: 0, wires, node_down: false, down, away_ms: AWAY_MS }
     }
 
     /// What is due now, ends before beginnings.
@@ -74,10 +82,6 @@ impl Faults {
         self.next = self.world.plan.faults.len();
         for undo in std::mem::take(&mut self.undo).into_values() {
             self.end(sim, undo);
-        }
-        for host in CLIENTS {
-            sim.repair(NODE, host);
-            sim.release(NODE, host);
         }
         if let Some(run) = self.world.node_run() {
             run.chooser.borrow_mut().calm();
@@ -117,19 +121,16 @@ impl Faults {
     fn begin(&mut self, sim: &mut Sim<'_>, event: FaultEvent, now_ms: u64) -> bool {
         match event {
             FaultEvent::Partition { host, for_ms } => {
-                sim.partition(NODE, CLIENTS[host]);
+                self.wires.cut(sim, NODE, CLIENTS[host]);
                 self.link_fault(sim, host, now_ms + for_ms, Undo::Link(host))
             }
             FaultEvent::PartitionOneWay { host, from_node, for_ms } => {
-                if from_node {
-                    sim.partition_oneway(NODE, CLIENTS[host]);
-                } else {
-                    sim.partition_oneway(CLIENTS[host], NODE);
-                }
+                let (from, to) = one_way(host, from_node);
+                self.wires.cut_one_way(sim, from, to);
                 self.link_fault(sim, host, now_ms + for_ms, Undo::OneWay(host, from_node))
             }
             FaultEvent::Hold { host, for_ms } => {
-                sim.hold(NODE, CLIENTS[host]);
+                self.wires.hold(sim, NODE, CLIENTS[host]);
                 self.link_fault(sim, host, now_ms + for_ms, Undo::Release(host))
             }
             FaultEvent::KillNode { for_ms } => self.kill_node(sim, now_ms + for_ms, Undo::Node),
@@ -137,9 +138,7 @@ impl Faults {
                 if self.node_down {
                     return false;
                 }
-                for host in CLIENTS {
-                    sim.partition(NODE, host);
-                }
+                CLIENTS.iter().for_each(|host| self.wires.cut(sim, NODE, host));
                 self.kill_node(sim, now_ms + for_ms, Undo::PowerLoss)
             }
             FaultEvent::BounceNode => self.kill_node(sim, now_ms, Undo::Node),
@@ -151,7 +150,7 @@ impl Faults {
                 if self.down[host] {
                     return false;
                 }
-                sim.partition(NODE, CLIENTS[host]);
+                self.wires.cut(sim, NODE, CLIENTS[host]);
                 self.kill_clients(sim, host, now_ms + for_ms, Undo::ClientsPower(host))
             }
             FaultEvent::StopReading { client, for_ms } => {
@@ -240,26 +239,21 @@ impl Faults {
     fn end(&mut self, sim: &mut Sim<'_>, undo: Undo) {
         match undo {
             Undo::Link(host) => {
-                sim.repair(NODE, CLIENTS[host]);
+                self.wires.mend(sim, NODE, CLIENTS[host]);
                 self.undisturb(host);
             }
             Undo::OneWay(host, from_node) => {
-                if from_node {
-                    sim.repair_oneway(NODE, CLIENTS[host]);
-                } else {
-                    sim.repair_oneway(CLIENTS[host], NODE);
-                }
+                let (from, to) = one_way(host, from_node);
+                self.wires.mend_one_way(sim, from, to);
                 self.undisturb(host);
             }
             Undo::Release(host) => {
-                sim.release(NODE, CLIENTS[host]);
+                self.wires.release(sim, NODE, CLIENTS[host]);
                 self.undisturb(host);
             }
             Undo::Node => self.start_node(sim),
             Undo::PowerLoss => {
-                for host in CLIENTS {
-                    sim.repair(NODE, host);
-                }
+                CLIENTS.iter().for_each(|host| self.wires.mend(sim, NODE, host));
                 self.start_node(sim);
             }
             Undo::Clients(host) => {
@@ -268,7 +262,7 @@ impl Faults {
             }
             Undo::ClientsPower(host) => {
                 self.down[host] = false;
-                sim.repair(NODE, CLIENTS[host]);
+                self.wires.mend(sim, NODE, CLIENTS[host]);
                 sim.bounce(CLIENTS[host]);
             }
             Undo::Hearing(client) => {
