@@ -1,6 +1,6 @@
 //! A run of a cluster as spans of time: what each node and each client was, and what the network did to them.
 //!
-//! A [`Recorder`] looks on from outside, at what the oracles look at, so that a run is the same with one and
+//! A `Recorder` looks on from outside, at what the oracles look at, so that a run is the same with one and
 //! without; [`Timeline::svg`] draws what it kept.
 //!
 //! ```text
