@@ -40,6 +40,12 @@ fn three_processes_are_one_cluster_through_the_loss_of_one() {
     for node in &nodes {
         wait_until("each is ready", || ready(node) == (200, String::new()));
         assert_eq!(node.metric("multibeam_cluster_members", ""), 3);
+        wait_until("two links of each kind stand", || {
+            let kinds = ["control_dialled", "control_accepted", "data_dialled", "data_accepted"];
+            kinds.iter().all(|kind| node.metric("multibeam_cluster_links", kind) == 2)
+        });
+        // Each of the three votes, and the others lead by its grants.
+        assert!(node.metric("multibeam_cluster_lease_wishes_total", "granted") > 0);
     }
 
     // Only the leader judges, the others tell which that is, and nobody removes who is there.

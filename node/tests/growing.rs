@@ -2,15 +2,20 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-#[path = "support/cluster_nodes.rs"]
-mod cluster_nodes;
 #[path = "support/command_line.rs"]
 #[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod command_line;
+#[path = "support/ports.rs"]
+#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod ports;
+#[path = "support/processes.rs"]
+#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod processes;
 
-use cluster_nodes::{agree, cluster, config, free_addresses, status};
 use command_line::node_process::NodeProcess;
 use command_line::{PROGRAM, node, publish, wait_until};
+use ports::free_addresses;
+use processes::{agree, cluster, config, status};
 use std::process::Command;
 
 #[test]
@@ -23,7 +28,7 @@ fn a_node_that_was_used_alone_becomes_one_of_three_and_keeps_its_id() {
     assert!(ended.success());
 
     let links = free_addresses(3);
-    let named = |at: usize| format!("{}name = \"node-{at}\"\n", config(links[at], &links));
+    let named = |at: usize| config(links[at], &links, &format!("name = \"node-{at}\""));
     let first = NodeProcess::start_in(Command::new(PROGRAM), &named(0), data_dir);
     let second = NodeProcess::start(Command::new(PROGRAM), &named(1));
     let third = NodeProcess::start(Command::new(PROGRAM), &named(2));

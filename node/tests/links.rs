@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
-#[path = "support/cluster_nodes.rs"]
-mod cluster_nodes;
 #[path = "support/command_line.rs"]
 #[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod command_line;
+#[path = "support/ports.rs"]
+#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod ports;
+#[path = "support/processes.rs"]
+#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
+mod processes;
 
-use cluster_nodes::{cluster, free_addresses, status};
 use command_line::node_process::NodeProcess;
 use command_line::{PROGRAM, multibeam, output, scratch, wait_until};
 use multibeam_proto::view::{Batch, Op, View};
@@ -17,6 +20,8 @@ use multibeam_wire::link::{
     LinkPayload, LinkPurpose, NodeId, Part, State, StoreId,
 };
 use multibeam_wire::{CloseCode, Features, Seq, Step};
+use ports::free_addresses;
+use processes::{agree, cluster, config, start, status};
 use serde_json::Value;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -158,7 +163,7 @@ fn linked() -> (NodeProcess, SocketAddr, TcpListener) {
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = free_addresses(2);
     let voters = [own[0], own[1], peer.local_addr().unwrap()];
-    let node = NodeProcess::start(Command::new(PROGRAM), &cluster_nodes::config(own[0], &voters));
+    let node = start(own[0], &voters, "");
     (node, own[0], peer)
 }
 
@@ -234,9 +239,7 @@ fn a_view_is_taken_from_a_node_of_the_cluster_that_was_dialled_and_by_nobody_who
 
     let peer = TcpListener::bind("127.0.0.1:0").unwrap();
     let own = free_addresses(1)[0];
-    let config = cluster_nodes::config(own, &[own]);
-    let config = format!("{config}join = [\"{}\"]\n", peer.local_addr().unwrap());
-    let leader = NodeProcess::start(Command::new(PROGRAM), &config);
+    let leader = start(own, &[own], &format!("join = [\"{}\"]", peer.local_addr().unwrap()));
     wait_until("it begins alone", || cluster(&leader, &["bootstrap"]).code == Some(0));
     wait_until("it leads", || status(&leader)["role"] == "leader" && epoch(&leader) > 0);
     let id = status(&leader)["cluster"].as_str().unwrap().to_owned();
@@ -265,7 +268,7 @@ fn a_node_with_two_addresses_has_one_link_that_stands() {
     };
     let nodes: Vec<NodeProcess> = links.iter().map(start).collect();
     wait_until("there are links to all", || cluster(&nodes[1], &["bootstrap"]).code == Some(0));
-    cluster_nodes::agree(&nodes.iter().collect::<Vec<_>>(), 3);
+    agree(&nodes.iter().collect::<Vec<_>>(), 3);
     let stands = |link: &Value| link["dialled"] == true && link["accepted"] == true;
     let linked = |node: &NodeProcess| {
         let status = status(node);
@@ -359,15 +362,14 @@ fn nodes_with_certificates_of_one_ca_are_a_cluster_and_one_of_another_ca_is_told
     let (ours, others) = (init_ca("ours", 0..3), init_ca("others", 3..4));
     let links: Vec<SocketAddr> =
         hosts.map(|host| TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()).into();
-    let config = |at: usize| {
+    let of = |at: usize| {
         let tls = tls_of(if at < 3 { &ours } else { &others }, &format!("node-{at}"));
-        format!("{}name = \"node-{at}\"\n{tls}\n", cluster_nodes::config(links[at], &links[..3]))
+        config(links[at], &links[..3], &format!("name = \"node-{at}\"\n{tls}"))
     };
     let mut nodes: Vec<NodeProcess> =
-        (0..3).map(|at| NodeProcess::start(Command::new(PROGRAM), &config(at))).collect();
+        (0..3).map(|at| NodeProcess::start(Command::new(PROGRAM), &of(at))).collect();
     wait_until("there are links to all", || cluster(&nodes[0], &["bootstrap"]).code == Some(0));
-    let all =
-        |nodes: &[NodeProcess], members| cluster_nodes::agree(&nodes.iter().collect::<Vec<_>>(), members);
+    let all = |nodes: &[NodeProcess], members| agree(&nodes.iter().collect::<Vec<_>>(), members);
     all(&nodes, 3);
     let handshakes = |node: &NodeProcess, kind| node.metric("multibeam_cluster_tls_handshakes_total", kind);
     for node in &nodes {
@@ -377,10 +379,10 @@ fn nodes_with_certificates_of_one_ca_are_a_cluster_and_one_of_another_ca_is_told
 
     let data_dir = nodes.pop().unwrap().kill();
     all(&nodes, 2);
-    nodes.push(NodeProcess::start_in(Command::new(PROGRAM), &config(2), data_dir));
+    nodes.push(NodeProcess::start_in(Command::new(PROGRAM), &of(2), data_dir));
     all(&nodes, 3);
 
-    let stranger = NodeProcess::start(Command::new(PROGRAM), &config(3));
+    let stranger = NodeProcess::start(Command::new(PROGRAM), &of(3));
     let shows = |node: &NodeProcess, trouble: &str| {
         let trouble = format!("trouble with {trouble}");
         wait_until(&trouble, || cluster(node, &["status"]).good().stdout.contains(&trouble));

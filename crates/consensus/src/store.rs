@@ -96,8 +96,8 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Store {
-    /// Opens what is on `disk`; makes a new store of an empty one, which it keeps once it is whole. After a loss of power this repairs, which
-    /// reads the whole file.
+    /// Opens what is on `disk`; makes a new store of an empty one, which it keeps once it is whole. After a loss of
+    /// power this repairs, which reads the whole file.
     ///
     /// # Errors
     /// See [`StoreError`].

@@ -5,7 +5,8 @@
 //! comes only after `Again`, counts are short at will, threads stop between any two calls.
 //! Who decides is a [`Chooser`]: seeded random numbers in the simulator, the fuzzer's bytes
 //! in [`script`]. [`invariants`] checks a loop that goes to sleep against what is true here.
-//! [`conformance`] is the contract of a kernel, run over this one, the simulator's and epoll.
+//! [`conformance`] is the contract of a kernel, run over this one, the simulator's and epoll; [`lease`] what a
+//! client may hear from a node without one.
 
 #![forbid(unsafe_code)]
 

@@ -75,8 +75,8 @@ pub struct Grantor {
     ended: u64,
 }
 
-/// What outlives a run: how long grants are that may be in force, in microseconds, how far promises have ended, and those that have
-/// not.
+/// What outlives a run: how long grants are that may be in force, in microseconds, how far promises have ended, and
+/// those that have not.
 type Durable<T> = (u64, u64, T);
 
 impl Grantor {

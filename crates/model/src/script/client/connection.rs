@@ -40,16 +40,16 @@ pub(in crate::script) struct Connection {
     pub(super) ack_owed: bool,
     pub(super) window: u16,
     /// Sum of payload bytes of all DATA received, and at our last acknowledgement.
-    pub(super) data_bytes: u64,
-    pub(super) data_limit: u64,
+    data_bytes: u64,
+    data_limit: u64,
     /// Sums at which we said, with a window above zero, that nothing is in flight.
-    pub(super) empty_at: BTreeSet<u64>,
+    empty_at: BTreeSet<u64>,
     /// Bytes of the stream that have come.
     pub(super) came: u64,
     /// Those that left the node when it held no lease.
-    pub(super) without_lease: Vec<Range<u64>>,
+    without_lease: Vec<Range<u64>>,
     /// The last frame was a GAP that began under a lease: what it goes with may follow, wholly or not at all.
-    pub(super) joined: bool,
+    joined: bool,
     /// Told to go elsewhere, and not that it is to stay.
     pub(super) away: bool,
 }

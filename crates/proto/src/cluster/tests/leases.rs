@@ -1,6 +1,7 @@
 //! Whom a voter lets lead.
 
 use super::*;
+use crate::cluster::LeaseWishes;
 use multibeam_wire::link::{Lease, LinkHeartbeat};
 
 /// A heartbeat of node 2; what this one answers.
@@ -26,6 +27,7 @@ fn a_voter_grants_only_with_a_view_of_its_newest_voters_time() {
         agent.tick(now);
         assert_eq!(agent.lease_until(now).is_some(), applied >= 5, "to itself, with {applied} entries");
     }
+    assert_eq!(agent.lease_wishes(), LeaseWishes { granted: 2, refused: 1 });
 }
 
 #[test]
@@ -38,4 +40,5 @@ fn who_has_no_vote_grants_nothing() {
         let lease = asked(&mut agent, number as u64, ms(2));
         assert_eq!(lease.granted, expected, "{present:?} vote");
     }
+    assert_eq!(agent.lease_wishes(), LeaseWishes { granted: 1, refused: 0 }, "only a voter is asked");
 }
