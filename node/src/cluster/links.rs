@@ -57,6 +57,8 @@ struct Dialled {
 /// Somebody who dialled and could not be talked to.
 struct TurnedAway {
     from: IpAddr,
+    /// The disk that it said it is, if it came to that.
+    peer: Option<StoreId>,
     why: String,
     at: Time,
 }
@@ -136,6 +138,8 @@ impl Links {
     /// A connection stands; an earlier one of its kind ends.
     fn stands(&mut self, established: &Established, outbox: &Rc<Outbox>) {
         let Established { peer, purpose, dialled, .. } = established;
+        // While nodes find each other, one may be turned away that is welcome a moment later.
+        self.turned_away.take_if(|last| last.peer == Some(peer.store));
         let standing = Standing { outbox: Rc::clone(outbox), peer: *peer };
         if let Some(before) = self.standing.insert(key(peer.store, *purpose, *dialled), standing) {
             before.outbox.close();
@@ -211,5 +215,41 @@ impl Links {
     /// Addresses and what is wrong with them, for people.
     pub(super) fn troubles(&self) -> impl Iterator<Item = (&String, Option<String>)> {
         self.dialled.iter().map(|(address, dialled)| (address, dialled.trouble.borrow().clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use multibeam_wire::Features;
+    use multibeam_wire::link::{ClusterId, Epoch, NodeId};
+
+    #[test]
+    fn who_was_turned_away_and_is_linked_now_is_shown_no_more() {
+        let mut links = Links::default();
+        let from = IpAddr::from([127, 0, 0, 1]);
+        let now = Time(0);
+        let (peer, why) = (Some(StoreId(2)), "a reason".to_owned());
+        links.turned_away = Some(TurnedAway { from, peer, why, at: now });
+        let established = |store| Established {
+            peer: Identity {
+                features: Features::NONE,
+                cluster: ClusterId(1),
+                node: NodeId(store),
+                store: StoreId(store),
+                incarnation: Incarnation(1),
+                epoch: Epoch(0),
+            },
+            purpose: LinkPurpose::Control,
+            dialled: true,
+            address: String::new(),
+            clients: String::new(),
+            weight: 1,
+            input: Vec::new(),
+        };
+        links.stands(&established(3), &Outbox::new(now));
+        assert!(links.turned_away(now).is_some(), "another one");
+        links.stands(&established(2), &Outbox::new(now));
+        assert_eq!(links.turned_away(now), None);
     }
 }

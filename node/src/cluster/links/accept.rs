@@ -4,7 +4,7 @@ use super::{TurnedAway, connection, handshake};
 use crate::cluster::Cluster;
 use crate::platform::Platform;
 use axum::serve::Listener;
-use handshake::HandshakeError;
+use handshake::Failed;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
@@ -69,11 +69,11 @@ impl<P: Platform> Accept<P> {
         self.cluster.inner.links.borrow_mut().greeted(&self.over);
     }
 
-    fn turn_away(&self, error: &HandshakeError) {
+    fn turn_away(&self, Failed { peer, error }: &Failed) {
         self.greeted();
         if error.is_lasting() && !error.is_itself() {
-            let (from, why, at) = (self.from, error.to_string(), self.cluster.now());
-            self.cluster.inner.links.borrow_mut().turned_away = Some(TurnedAway { from, why, at });
+            let (from, peer, why, at) = (self.from, *peer, error.to_string(), self.cluster.now());
+            self.cluster.inner.links.borrow_mut().turned_away = Some(TurnedAway { from, peer, why, at });
         }
     }
 

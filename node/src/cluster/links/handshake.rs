@@ -7,7 +7,7 @@ use crate::link_tls::LinkTlsError;
 use crate::platform::Platform;
 use multibeam_proto::cluster::{Greeting, RefusedPeer};
 use multibeam_wire::link::{
-    ClusterId, Identity, LinkDecoder, LinkDirection, LinkHello, LinkPayload, LinkPurpose,
+    ClusterId, Identity, LinkDecoder, LinkDirection, LinkHello, LinkPayload, LinkPurpose, StoreId,
 };
 use multibeam_wire::{Bye, CloseCode, HEADER_BYTES, Seq, Step};
 use std::io;
@@ -32,6 +32,19 @@ pub(super) enum HandshakeError {
     Full,
     #[error("the store of this node can't be written: {0}")]
     Store(String),
+}
+
+/// What an acceptor comes to, and who it was, as far as that was said.
+#[derive(Debug)]
+pub(super) struct Failed {
+    pub(super) peer: Option<StoreId>,
+    pub(super) error: HandshakeError,
+}
+
+impl<E: Into<HandshakeError>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self { peer: None, error: error.into() }
+    }
 }
 
 impl HandshakeError {
@@ -98,10 +111,12 @@ pub(super) async fn dial<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
 pub(super) async fn accept<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
     cluster: &Cluster<P>,
     stream: &mut S,
-) -> Result<Established, HandshakeError> {
+) -> Result<Established, Failed> {
     let mut input = Vec::new();
     let said = read(stream, LinkDirection::ToAcceptor, &mut input).await?;
-    let Some((purpose, address, clients, weight)) = said.hello else { return Err(HandshakeError::NoLink) };
+    let Some((purpose, address, clients, weight)) = said.hello else {
+        return Err(HandshakeError::NoLink.into());
+    };
     let invited = cluster.inner.settings.names(&address);
     let full = cluster.inner.links.borrow().accepted >= ACCEPTED_MAX;
     let greeted = if full { Err(HandshakeError::Full) } else { greet(cluster, &said.identity, invited) };
@@ -110,20 +125,20 @@ pub(super) async fn accept<P: Platform, S: AsyncRead + AsyncWrite + Unpin>(
             // By another name than it knows of: it finds out from who answers.
             let identity = cluster.inner.agent.borrow().identity();
             send(stream, &LinkPayload::Welcome(identity)).await?;
-            return Err(error);
+            return Err(error.into());
         }
         let detail = error.to_string();
         let bye = Bye { code: code_of(&error) as u16, detail: cut(&detail) };
         // It may be gone already.
         let _ = send(stream, &LinkPayload::Bye(bye)).await;
         let _ = stream.shutdown().await;
-        return Err(error);
+        return Err(Failed { peer: Some(said.identity.store), error });
     }
     let identity = cluster.inner.agent.borrow().identity();
     send(stream, &LinkPayload::Welcome(identity)).await?;
     if cluster.own().cluster != identity.cluster {
         // It has joined one meanwhile: the dialler is to know.
-        return Err(HandshakeError::Ended);
+        return Err(HandshakeError::Ended.into());
     }
     Ok(Established { peer: said.identity, purpose, dialled: false, address, clients, weight, input })
 }
