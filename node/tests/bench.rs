@@ -3,7 +3,6 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by a panic")]
 
 #[path = "support/ports.rs"]
-#[expect(dead_code, reason = "shared with other tests, each of which uses a part")]
 mod ports;
 
 use serde_json::Value;
@@ -147,8 +146,7 @@ fn people_get_tables() {
 
 #[test]
 fn what_can_not_be_measured_is_said_in_one_line() {
-    // A port that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = ports::free_addresses(1)[0].to_string();
     for (args, parts) in [
         (&["fanout", "--subscribers", "5", "--server", &free][..], &["can't connect", "refused"][..]),
         (&["idle", "--server", &free], &["--server"]),

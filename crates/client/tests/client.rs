@@ -182,9 +182,10 @@ async fn bad_arguments_are_refused_at_once() {
 
 #[tokio::test]
 async fn tcp_is_refused_with_one_clear_line() {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let server = listener.local_addr().unwrap().to_string();
-    drop(listener);
+    // Bound, so that nobody else listens there; who does not listen refuses.
+    let taken = tokio::net::TcpSocket::new_v4().unwrap();
+    taken.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let server = taken.local_addr().unwrap().to_string();
     let client = Client::connect(Config::new(server.clone(), 1), multibeam_client::TcpConnector);
     let error = client.wait_connected().await.unwrap_err().to_string();
     assert!(error.starts_with(&format!("can't reach {server}: Connection refused")), "{error}");
