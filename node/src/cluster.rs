@@ -33,7 +33,7 @@ use links::Links;
 use links::outbox::StateToSend;
 use multibeam_consensus::{Ask, Consensus, Setup, Store};
 use multibeam_proto::Time;
-use multibeam_proto::cluster::{Agent, ClusterConfig, Contact, Own};
+use multibeam_proto::cluster::{Agent, ClusterConfig, Contact, GivenUp, Own};
 use multibeam_proto::view::{Member, View};
 use multibeam_wire::link::NodeId;
 use std::cell::{Cell, RefCell};
@@ -246,6 +246,12 @@ impl<P: Platform> Cluster<P> {
     #[must_use]
     pub fn is_isolated(&self) -> bool {
         self.inner.agent.borrow().is_isolated()
+    }
+
+    /// Which nodes this one, as a voter, has promised to let lead no more, and nobody has decided.
+    #[must_use]
+    pub fn undecided(&self) -> Vec<GivenUp> {
+        self.inner.agent.borrow().undecided()
     }
 
     /// Ends when the node can't go on, with a sentence.

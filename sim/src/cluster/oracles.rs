@@ -5,7 +5,7 @@ use super::faults::Schedule;
 use super::nodes::Nodes;
 use crate::platform::SimPlatform;
 use multibeam::cluster::Cluster;
-use multibeam_model::core::view::{Record, View};
+use multibeam_model::core::view::{Member, Record, View};
 use multibeam_model::core::{NodeId, PartitionId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -43,7 +43,9 @@ pub struct Oracles {
     newest: Option<Arc<View>>,
     /// The one view of each epoch, and who had it first.
     views: BTreeMap<(bool, u64), (u64, usize)>,
-    /// The last leaders that were told of, by record: for the story.
+    /// Which members, by the epoch of joining, some voter has promised to let lead no more, and whether something was
+    /// the matter with them then.
+    promised: BTreeMap<(NodeId, u64), bool>,
     steady_since_ms: Option<u64>,
     /// What is not yet as it should be.
     pub missing: String,
@@ -76,6 +78,7 @@ impl Oracles {
             seen: vec![Seen::default(); nodes.all.len()],
             newest: None,
             views: BTreeMap::new(),
+            promised: BTreeMap::new(),
             steady_since_ms: None,
             missing: String::new(),
             rare,
@@ -117,6 +120,7 @@ impl Oracles {
             self.seen[node].since_ms = now_ms;
             self.seen[node].leased_ever |= leased;
         }
+        self.note_promises(cluster, &view, schedule, now_ms);
         let before = self.seen[node].view.clone();
         if before.as_ref().is_some_and(|before| before.epoch() == view.epoch()) {
             return;
@@ -175,21 +179,43 @@ impl Oracles {
         }
     }
 
-    /// P8, the other way round: nobody is given up who was well.
+    fn note_promises(
+        &mut self,
+        cluster: &Cluster<SimPlatform>,
+        view: &View,
+        schedule: &Schedule,
+        now_ms: u64,
+    ) {
+        for given_up in cluster.undecided() {
+            let about = view.members().get(&given_up.node).and_then(|member| self.node_of(member));
+            if let Some(node) = about {
+                let involved = schedule.is_involved(&self.nodes, node, now_ms);
+                self.promised.entry((given_up.node, given_up.joined)).or_insert(involved);
+            }
+        }
+    }
+
+    /// Which of the plan's nodes it is.
+    fn node_of(&self, member: &Member) -> Option<usize> {
+        (0..self.nodes.plan.nodes).find(|node| member.address == self.nodes.link_address(*node).as_str())
+    }
+
+    /// P8, the other way round: nobody is given up who was well. What was promised of somebody who was not is decided
+    /// by whoever leads next, however late that is.
     fn none_taken_out_unharmed(&self, before: &View, view: &View, schedule: &Schedule, now_ms: u64) {
         for (id, member) in before.members() {
             let stays = view
                 .members()
                 .get(id)
                 .is_some_and(|now| now.incarnation != member.incarnation || now.joined == member.joined);
-            let node = (0..self.nodes.plan.nodes)
-                .find(|node| member.address == self.nodes.link_address(*node).as_str());
+            let node = self.node_of(member);
             // The disk that a node had before it was wiped goes whenever there is a majority to say so.
             let has = |node: usize| self.nodes.all[node].cluster.borrow().as_ref().map(|own| own.own().store);
             if let Some(node) = node
                 && !stays
                 && has(node).is_none_or(|store| store == member.store)
                 && !schedule.is_involved(&self.nodes, node, now_ms)
+                && self.promised.get(&(*id, member.joined)) != Some(&true)
             {
                 let name = self.nodes.name(node);
                 self.nodes.fail(

@@ -33,14 +33,14 @@ struct Known {
 pub(super) struct Promises {
     nodes: Rc<Nodes>,
     known: Vec<Known>,
-    /// Since when each node has known that it is isolated.
-    isolated_ms: Vec<Option<u64>>,
+    /// Since when each node has known that it is isolated, or has not been there. `None`: it may still get a lease.
+    away_ms: Vec<Option<u64>>,
 }
 
 impl Promises {
     pub(super) fn new(nodes: &Rc<Nodes>) -> Self {
         let known = std::iter::repeat_with(Known::default).take(nodes.clients.len()).collect();
-        Self { nodes: Rc::clone(nodes), known, isolated_ms: vec![None; nodes.all.len()] }
+        Self { nodes: Rc::clone(nodes), known, away_ms: vec![None; nodes.all.len()] }
     }
 
     /// What can be said at each moment.
@@ -54,9 +54,10 @@ impl Promises {
                 }
             }
         }
-        for (since_ms, node) in self.isolated_ms.iter_mut().zip(&self.nodes.all) {
-            let isolated = node.cluster.borrow().as_ref().is_some_and(|cluster| cluster.is_isolated());
-            *since_ms = isolated.then(|| since_ms.unwrap_or(now_ms));
+        for (number, (since_ms, node)) in self.away_ms.iter_mut().zip(&self.nodes.all).enumerate() {
+            let isolated = || node.cluster.borrow().as_ref().is_some_and(|cluster| cluster.is_isolated());
+            let away = !self.nodes.is_up(number) || isolated();
+            *since_ms = away.then(|| since_ms.unwrap_or(now_ms));
         }
         for failure in self.nodes.lines.check(now_ms * 1000) {
             self.nodes.fail(&failure.oracle, failure.detail);
@@ -112,10 +113,12 @@ impl Promises {
     fn judge_left(&self, oracles: &mut Oracles, schedule: &Schedule, now_ms: u64) {
         let within_ms = self.nodes.plan.goaway_spread_ms + LEFT_WITHIN_MS;
         for (index, known) in self.known.iter().enumerate().filter(|(_, known)| known.state == State::Stale) {
-            let Some(told_ms) = self.sends_away_since_ms(&known.server) else { continue };
+            let server = (0..self.nodes.all.len()).find(|node| self.nodes.name(*node) == known.server);
+            // A client of no server has nobody to wait for.
+            let Some(away_ms) = server.map_or(Some(0), |node| self.away_ms[node]) else { continue };
             let serves_for = |node: usize| {
                 let since_ms = oracles.leased_since_ms(node)?.max(schedule.reachable_since_ms(node)?);
-                Some(now_ms - since_ms.max(known.since_ms).max(told_ms))
+                Some(now_ms - since_ms.max(known.since_ms).max(away_ms))
             };
             let longest = (0..self.nodes.plan.nodes).filter_map(|node| Some((serves_for(node)?, node))).max();
             let Some((for_ms, node)) = longest else { continue };
@@ -127,14 +130,6 @@ impl Promises {
                 self.nodes.fail("P8", detail);
             }
         }
-    }
-
-    /// Since when a server has sent its clients away. `None`: it does not yet, since it may still get a lease.
-    fn sends_away_since_ms(&self, server: &str) -> Option<u64> {
-        let node = (0..self.nodes.all.len()).find(|node| self.nodes.name(*node) == server);
-        // Whoever is not there does not have to say it.
-        let Some(node) = node.filter(|node| self.nodes.is_up(*node)) else { return Some(0) };
-        self.isolated_ms[node]
     }
 
     fn judge_answers(&self, oracles: &mut Oracles, now_ms: u64) {
