@@ -360,8 +360,8 @@ fn nodes_with_certificates_of_one_ca_are_a_cluster_and_one_of_another_ca_is_told
         output(multibeam(&[&["cluster", "init-ca", "--out", &folder(ca)], &*nodes].concat())).good().stdout
     };
     let (ours, others) = (init_ca("ours", 0..3), init_ca("others", 3..4));
-    let links: Vec<SocketAddr> =
-        hosts.map(|host| TcpListener::bind((host, 0)).unwrap().local_addr().unwrap()).into();
+    let mut links = free_addresses(hosts.len());
+    links.iter_mut().zip(hosts).for_each(|(link, host)| link.set_ip(host.parse().unwrap()));
     let of = |at: usize| {
         let tls = tls_of(if at < 3 { &ours } else { &others }, &format!("node-{at}"));
         config(links[at], &links[..3], &format!("name = \"node-{at}\"\n{tls}"))

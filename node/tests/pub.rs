@@ -110,8 +110,8 @@ fn a_rate_is_kept() {
     let start = now();
     publish(&node, &["a.b", "x", "--count", "1001", "--rate", "1000"]);
     let took = start.elapsed();
-    // Longer if the machine stood still; never faster.
-    assert!(took >= Duration::from_secs(1), "{took:?}");
+    // Longer only if the machine stood still; never faster.
+    assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "{took:?}");
 }
 
 #[test]

@@ -32,9 +32,8 @@ const SIMULATED_MAX: Duration = Duration::from_secs(300);
 /// Messages that a run must deliver to say anything.
 pub(crate) const DELIVERIES_MIN: u64 = 200;
 
-/// Planned faults that must hit somebody in a run. The others may find nobody, such as those of a wire without
-/// connections.
-const HITS_MIN: u64 = 1;
+/// Planned faults that must hit somebody in a run.
+const HITS_MIN: u64 = 2;
 
 /// How to run a plan.
 #[derive(Clone, Copy, Debug, Default)]

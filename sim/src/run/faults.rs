@@ -19,15 +19,26 @@ const AWAY_MS: u64 = 100;
 /// Something that ends by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Undo {
-    Link(usize),
-    OneWay(usize, bool),
-    Release(usize),
+    /// `missed`: what has begun when the host had no connection.
+    Wire {
+        host: usize,
+        wire: Wire,
+        missed: Option<FaultEvent>,
+    },
     Node,
     PowerLoss,
     Clients(usize),
     ClientsPower(usize),
     Hearing(usize),
     Descriptors,
+}
+
+/// What is wrong with the wire between a host and the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wire {
+    Cut,
+    CutOneWay { from_node: bool },
+    Held,
 }
 
 /// The schedule.
@@ -122,16 +133,16 @@ impl Faults {
         match event {
             FaultEvent::Partition { host, for_ms } => {
                 self.wires.cut(sim, NODE, CLIENTS[host]);
-                self.link_fault(sim, host, now_ms + for_ms, Undo::Link(host))
+                self.wire_fault(sim, event, host, Wire::Cut, now_ms + for_ms)
             }
             FaultEvent::PartitionOneWay { host, from_node, for_ms } => {
                 let (from, to) = one_way(host, from_node);
                 self.wires.cut_one_way(sim, from, to);
-                self.link_fault(sim, host, now_ms + for_ms, Undo::OneWay(host, from_node))
+                self.wire_fault(sim, event, host, Wire::CutOneWay { from_node }, now_ms + for_ms)
             }
             FaultEvent::Hold { host, for_ms } => {
                 self.wires.hold(sim, NODE, CLIENTS[host]);
-                self.link_fault(sim, host, now_ms + for_ms, Undo::Release(host))
+                self.wire_fault(sim, event, host, Wire::Held, now_ms + for_ms)
             }
             FaultEvent::KillNode { for_ms } => self.kill_node(sim, now_ms + for_ms, Undo::Node),
             FaultEvent::PowerLoss { for_ms } => {
@@ -183,13 +194,21 @@ impl Faults {
         }
     }
 
-    fn link_fault(&mut self, sim: &Sim<'_>, host: usize, until_ms: u64, undo: Undo) -> bool {
-        self.later(until_ms, undo);
+    fn wire_fault(
+        &mut self,
+        sim: &Sim<'_>,
+        event: FaultEvent,
+        host: usize,
+        wire: Wire,
+        until_ms: u64,
+    ) -> bool {
+        let hit = self.connected(sim, host);
+        self.later(until_ms, Undo::Wire { host, wire, missed: (!hit).then_some(event) });
         if host == HOSTILE_HOST {
             self.world.disturb();
             self.world.disturbed.set(self.world.disturbed.get() + 1);
         }
-        self.connected(sim, host)
+        hit
     }
 
     fn kill_node(&mut self, sim: &mut Sim<'_>, until_ms: u64, undo: Undo) -> bool {
@@ -238,17 +257,20 @@ impl Faults {
 
     fn end(&mut self, sim: &mut Sim<'_>, undo: Undo) {
         match undo {
-            Undo::Link(host) => {
-                self.wires.mend(sim, NODE, CLIENTS[host]);
-                self.undisturb(host);
-            }
-            Undo::OneWay(host, from_node) => {
-                let (from, to) = one_way(host, from_node);
-                self.wires.mend_one_way(sim, from, to);
-                self.undisturb(host);
-            }
-            Undo::Release(host) => {
-                self.wires.release(sim, NODE, CLIENTS[host]);
+            Undo::Wire { host, wire, missed } => {
+                // It has kept out whoever would have connected meanwhile.
+                let keeps_out = !self.node_down && !self.down[host] && !self.connected(sim, host);
+                if let Some(event) = missed.filter(|_| keeps_out) {
+                    self.world.hit(&event);
+                }
+                match wire {
+                    Wire::Cut => self.wires.mend(sim, NODE, CLIENTS[host]),
+                    Wire::CutOneWay { from_node } => {
+                        let (from, to) = one_way(host, from_node);
+                        self.wires.mend_one_way(sim, from, to);
+                    }
+                    Wire::Held => self.wires.release(sim, NODE, CLIENTS[host]),
+                }
                 self.undisturb(host);
             }
             Undo::Node => self.start_node(sim),
